@@ -1,0 +1,34 @@
+# layerfs_options: what every target of ours compiles with. Link it PRIVATE.
+add_library(layerfs_options INTERFACE)
+target_compile_features(layerfs_options INTERFACE cxx_std_20)
+target_include_directories(layerfs_options INTERFACE
+  "${PROJECT_SOURCE_DIR}" "${PROJECT_BINARY_DIR}/generated")
+target_compile_definitions(layerfs_options INTERFACE
+  _GNU_SOURCE _FILE_OFFSET_BITS=64 _GLIBCXX_ASSERTIONS
+  $<$<CONFIG:Debug>:LFS_DEBUG_LOCKS=1>)
+target_compile_options(layerfs_options INTERFACE
+  -Wall -Wextra -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast
+  -Woverloaded-virtual -Wimplicit-fallthrough
+  $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>
+  $<$<BOOL:${LAYERFS_WERROR}>:-Werror>
+  -fstack-protector-strong)
+target_link_options(layerfs_options INTERFACE -Wl,-z,relro,-z,now)
+
+if(LAYERFS_SANITIZE)
+  target_compile_options(layerfs_options INTERFACE
+    -fsanitize=${LAYERFS_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(layerfs_options INTERFACE -fsanitize=${LAYERFS_SANITIZE})
+else()
+  # Not with sanitizers: the fortified wrappers hide the calls that ASan intercepts.
+  target_compile_options(layerfs_options INTERFACE
+    $<$<NOT:$<CONFIG:Debug>>:-U_FORTIFY_SOURCE;-D_FORTIFY_SOURCE=2>)
+endif()
+
+if(LAYERFS_COVERAGE)
+  target_compile_options(layerfs_options INTERFACE --coverage -fprofile-update=atomic)
+  target_link_options(layerfs_options INTERFACE --coverage)
+endif()
+
+# PIE at the link as well as at the compile step.
+include(CheckPIESupported)
+check_pie_supported(LANGUAGES CXX)

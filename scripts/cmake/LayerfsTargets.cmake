@@ -1,0 +1,36 @@
+# layerfs_add_library(NAME SOURCES ... [PUBLIC targets...] [PRIVATE targets...])
+# A static library of ours. Without sources it is an INTERFACE target that only passes
+# its PUBLIC edges on.
+function(layerfs_add_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  if(ARG_SOURCES)
+    add_library(${name} STATIC ${ARG_SOURCES})
+    target_include_directories(${name} PUBLIC "${PROJECT_SOURCE_DIR}")
+    target_link_libraries(${name} PUBLIC ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE} layerfs_options)
+  else()
+    add_library(${name} INTERFACE)
+    target_include_directories(${name} INTERFACE "${PROJECT_SOURCE_DIR}")
+    target_link_libraries(${name} INTERFACE ${ARG_PUBLIC})
+  endif()
+endfunction()
+
+# layerfs_add_program(NAME SOURCES ... LINK targets...)
+# A program in build/<preset>/bin.
+function(layerfs_add_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} layerfs_options)
+endfunction()
+
+# layerfs_unit_test(NAME SOURCES ... LINK targets...)
+# A Catch2 program; each of its test cases becomes one CTest with the label "unit".
+function(layerfs_unit_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  if(NOT ARG_SOURCES)
+    return()
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE layerfs_catch_main ${ARG_LINK} layerfs_options)
+  catch_discover_tests(${name} TEST_PREFIX "${name}: "
+    PROPERTIES LABELS unit TIMEOUT 120)
+endfunction()
