@@ -5,6 +5,7 @@ target_include_directories(layerfs_options INTERFACE
   "${PROJECT_SOURCE_DIR}" "${PROJECT_BINARY_DIR}/generated")
 target_compile_definitions(layerfs_options INTERFACE
   _GNU_SOURCE _FILE_OFFSET_BITS=64 _GLIBCXX_ASSERTIONS
+  LFS_VERSION="${PROJECT_VERSION}"
   $<$<CONFIG:Debug>:LFS_DEBUG_LOCKS=1>)
 target_compile_options(layerfs_options INTERFACE
   -Wall -Wextra -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast

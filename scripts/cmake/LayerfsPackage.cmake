@@ -1,11 +1,34 @@
 # Install rules that belong to no folder, and the Debian package.
+
+# mount(8) runs mount.TYPE, a link to the command, for `-t layerfs` and `-t fuse.layerfs`.
+if(TARGET layerfs)
+  set(_helpers mount.layerfs mount.fuse.layerfs)
+  add_custom_target(layerfs_mount_helpers ALL)
+  foreach(_helper IN LISTS _helpers)
+    add_custom_command(TARGET layerfs_mount_helpers POST_BUILD
+      COMMAND "${CMAKE_COMMAND}" -E create_symlink layerfs "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/${_helper}")
+    file(CREATE_LINK "../${CMAKE_INSTALL_BINDIR}/layerfs"
+      "${PROJECT_BINARY_DIR}/install-links/${_helper}" SYMBOLIC)
+    install(FILES "${PROJECT_BINARY_DIR}/install-links/${_helper}"
+      DESTINATION "${CMAKE_INSTALL_SBINDIR}")
+  endforeach()
+endif()
+install(FILES "${PROJECT_SOURCE_DIR}/scripts/cmake/debian-copyright" RENAME copyright
+  DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/layerfs")
+
 set(CPACK_GENERATOR DEB)
-set(CPACK_PACKAGE_CONTACT "The layerfs authors <layerfs@localhost>")
+set(CPACK_PACKAGE_CONTACT "layerfs maintainers <layerfs@localhost>")
+set(CPACK_PACKAGE_DESCRIPTION
+  "Layers of a container's root, merged into one writable tree.
+ The lower layers stay as they are; every change goes to an upper directory, in
+ the formats of the kernel's overlayfs and of OCI images. Runs as root or as an
+ unprivileged user.")
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION admin)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-set(CPACK_DEBIAN_PACKAGE_DEPENDS "fuse3")
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "fuse3")  # fusermount3; the libraries are added by shlibdeps
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_PACKAGE_DIRECTORY "${CMAKE_BINARY_DIR}/package")
+set(CPACK_OUTPUT_FILE_PREFIX "${CMAKE_BINARY_DIR}/package")
 include(CPack)
