@@ -4,6 +4,7 @@
 if(TARGET layerfs)
   set(_helpers mount.layerfs mount.fuse.layerfs)
   add_custom_target(layerfs_mount_helpers ALL)
+  file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/install-links")
   foreach(_helper IN LISTS _helpers)
     add_custom_command(TARGET layerfs_mount_helpers POST_BUILD
       COMMAND "${CMAKE_COMMAND}" -E create_symlink layerfs "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/${_helper}")
@@ -19,10 +20,10 @@ install(FILES "${PROJECT_SOURCE_DIR}/scripts/cmake/debian-copyright" RENAME copy
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_CONTACT "layerfs maintainers <layerfs@localhost>")
 set(CPACK_PACKAGE_DESCRIPTION
-  "Layers of a container's root, merged into one writable tree.
- The lower layers stay as they are; every change goes to an upper directory, in
- the formats of the kernel's overlayfs and of OCI images. Runs as root or as an
- unprivileged user.")
+  "Merges the layers of a container's root into one writable tree.
+The lower layers stay as they are; every change goes to an upper directory, in
+the formats of the kernel's overlayfs and of OCI images. Runs as root or as an
+unprivileged user.")
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION admin)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
