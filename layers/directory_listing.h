@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace layerfs {
@@ -49,8 +50,7 @@ class DirectoryListing {
 
   // nullptr: no such name.
   const Entry* find(std::string_view name) const;
-  // Adds the entry, or changes the one of that name and leaves its cookie. Names longer
-  // than 65535 bytes are not supported.
+  // Adds the entry, or changes the one of that name and leaves its cookie.
   void insert(std::string_view name, unsigned char type, std::uint16_t layer, std::uint8_t flags);
   // As insert, but only if the name is there; false if not.
   bool set(std::string_view name, unsigned char type, std::uint16_t layer, std::uint8_t flags);
@@ -98,22 +98,27 @@ class DirectoryListing {
   };
 
   std::uint64_t cookie_of(std::string_view name, std::uint64_t choice) const;
-  const Entry* at_cookie(std::uint64_t cookie) const;
+  // The first entry with a cookie of at least (above) `cookie`; block == blocks_.size()
+  // at the end.
   Position lower_bound(std::uint64_t cookie) const;
-  Position upper_bound(std::uint64_t cookie) const;
+  Position upper_bound(std::uint64_t cookie) const { return lower_bound(cookie + 1); }
   Position locate(std::string_view name) const;
-  void assign(Entry& entry, unsigned char type, std::uint16_t layer, std::uint8_t flags);
-  void insert_at_cookie(const Entry& entry);
-  void shrink_block(std::size_t block);
+  Entry* at(Position position);
+  const Entry* at(Position position) const;
+  void change(Entry& entry, unsigned char type, std::uint16_t layer, std::uint8_t flags);
+  void add(const Entry& entry);
+  void split(std::size_t block);
+  void shrink(std::size_t block);
+  void set_capacity(std::vector<Entry>& entries, std::size_t capacity);
   std::string_view store_name(std::string_view name);
   void compact_names();
 
   std::vector<Block> blocks_;
   std::vector<Chunk> chunks_;
-  std::size_t chunk_used_ = 0;        // of the last chunk
-  std::size_t names_capacity_ = 0;    // of all chunks
-  std::size_t live_name_bytes_ = 0;   // of entries that are there
-  std::size_t dead_name_bytes_ = 0;   // of entries that were erased
+  std::size_t chunk_used_ = 0;       // of the last chunk
+  std::size_t names_capacity_ = 0;   // of all chunks
+  std::size_t live_name_bytes_ = 0;  // of entries that are there
+  std::size_t dead_name_bytes_ = 0;  // of entries that were erased
   std::size_t size_ = 0;
   std::size_t directories_ = 0;
   std::size_t capacity_entries_ = 0;  // of all blocks
