@@ -1,0 +1,55 @@
+// A command as data: its usage lines, options and what each option does. One table
+// gives the parser, the help text and what the tests compare man pages and completions with.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tools/common/problem.h"
+
+namespace layerfs {
+
+struct Option {
+  std::string name;          // long name, without the dashes
+  char letter = '\0';        // one-letter name, or none
+  std::string value;         // what help calls the value; empty: the option takes none
+  std::string optional = {}; // a value that may be left out: what stands for it then
+  std::string help;
+  // Called once for each time the option is given, in the order of the command line,
+  // with "" for options that take no value. The message need not name the option.
+  std::function<Outcome<void>(std::string_view)> apply;
+};
+
+struct OptionGroup {
+  std::string title;
+  std::vector<Option> options;
+};
+
+struct Command {
+  std::string program;             // "layerfs mount": begins each line of usage
+  std::vector<std::string> usage;  // what follows the program, one line each
+  std::string summary;
+  std::vector<OptionGroup> groups;
+  std::string notes = {};  // paragraphs after the options
+};
+
+// -h/--help is understood by every command and need not be in the table.
+struct ParsedArguments {
+  bool help = false;
+  std::vector<std::string> positionals;
+};
+
+// Options may stand anywhere; after "--" everything is positional. The options are
+// applied before this returns, unless --help was given. A usage error names the argument.
+Outcome<ParsedArguments> parse_arguments(const Command& command,
+                                         std::span<const std::string> arguments);
+
+std::string help_text(const Command& command);
+
+// "--name"s of all options, help included, in the order of the help text.
+std::vector<std::string> option_names(const Command& command);
+
+}  // namespace layerfs

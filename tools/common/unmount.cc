@@ -1,0 +1,143 @@
+#include "tools/common/unmount.h"
+
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+
+#include "tools/common/process.h"
+
+namespace layerfs {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kUsersNamed = 3;
+
+bool is_below(const std::string& path, const std::string& directory) {
+  return path == directory ||
+         path.starts_with(directory == "/" ? directory : directory + "/");
+}
+
+bool links_below(const fs::path& link, const std::string& directory) {
+  std::error_code error;
+  const fs::path target = fs::read_symlink(link, error);
+  return !error && is_below(target.string(), directory);
+}
+
+bool uses(const fs::path& process, const std::string& directory) {
+  for (const char* name : {"cwd", "root", "exe"}) {
+    if (links_below(process / name, directory)) {
+      return true;
+    }
+  }
+  std::error_code error;
+  for (fs::directory_iterator it(process / "fd", error), end; !error && it != end;
+       it.increment(error)) {
+    if (links_below(it->path(), directory)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+std::string join(const std::vector<std::string>& items) {
+  std::string out;
+  for (const std::string& item : items) {
+    out += (out.empty() ? "" : ", ") + item;
+  }
+  return out;
+}
+
+std::vector<std::string> mounted_on(const MountEntry& mount) {
+  std::vector<std::string> out;
+  if (auto table = read_mount_table()) {
+    for (const MountEntry& entry : *table) {
+      if (entry.parent == mount.id) {
+        out.push_back(entry.mount_point);
+      }
+    }
+  }
+  return out;
+}
+
+Problem busy(const MountEntry& mount) {
+  const std::string& point = mount.mount_point;
+  std::string who = join(mounted_on(mount));
+  if (!who.empty()) {
+    return failed("'" + point + "' is busy: other filesystems are mounted in it (" + who +
+                  "); unmount those first, or use 'layerfs umount --lazy " + point + "'");
+  }
+  who = join(users_of(point, kUsersNamed));
+  return failed("'" + point + "' is busy" + (who.empty() ? "" : ": used by " + who) +
+                "; end what uses it (fuser -vm " + point + "), or use 'layerfs umount --lazy " +
+                point + "'");
+}
+
+Outcome<void> unmount_by_helper(const MountEntry& mount, Detach detach) {
+  const std::string& point = mount.mount_point;
+  const auto helper = find_program("fusermount3");
+  if (!helper) {
+    return failed("'" + point +
+                  "': not permitted to unmount, and fusermount3 is not installed; install the "
+                  "package fuse3, or unmount as root");
+  }
+  LFS_ASSIGN(const Finished finished,
+             run_to_end({*helper, detach == Detach::Lazy ? "-uz" : "-u", "--", point}));
+  if (finished.status == 0) {
+    return {};
+  }
+  if (finished.error_text.find("busy") != std::string::npos) {
+    return busy(mount);
+  }
+  std::string text = finished.error_text.substr(0, finished.error_text.find('\n'));
+  if (text.empty()) {
+    text = "fusermount3 " + describe_wait_status(finished.status);
+  }
+  return failed("'" + point + "': cannot unmount: " + text +
+                "; unmount as root or as the user who mounted it");
+}
+
+}  // namespace
+
+std::vector<std::string> users_of(const std::string& path, std::size_t most) {
+  std::vector<std::string> out;
+  std::error_code error;
+  for (fs::directory_iterator it("/proc", error), end; !error && it != end && out.size() < most;
+       it.increment(error)) {
+    const std::string pid = it->path().filename();
+    if (!std::all_of(pid.begin(), pid.end(), [](char c) { return c >= '0' && c <= '9'; }) ||
+        pid == std::to_string(::getpid()) || !uses(it->path(), path)) {
+      continue;
+    }
+    std::string name;
+    std::getline(std::ifstream(it->path() / "comm") >> std::ws, name);
+    out.push_back(name + " (" + pid + ")");
+  }
+  return out;
+}
+
+Outcome<void> unmount(const MountEntry& mount, Detach detach) {
+  const int flags = UMOUNT_NOFOLLOW | (detach == Detach::Lazy ? MNT_DETACH : 0);
+  if (::umount2(mount.mount_point.c_str(), flags) == 0) {
+    return {};
+  }
+  switch (errno) {
+    case EBUSY:
+      return busy(mount);
+    case EPERM:
+      return unmount_by_helper(mount, detach);
+    case EINVAL:
+      return failed("'" + mount.mount_point +
+                    "' cannot be unmounted here: it is not mounted any more, or it is locked by "
+                    "the namespace it came from");
+    default:
+      return failed("'" + mount.mount_point +
+                    "': cannot unmount: " + describe(Errno(errno)));
+  }
+}
+
+}  // namespace layerfs

@@ -1,0 +1,25 @@
+// Taking one mount away, as root or as the user who made it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tools/common/mount_table.h"
+#include "tools/common/problem.h"
+
+namespace layerfs {
+
+enum class Detach {
+  No,    // fails if the mount is in use
+  Lazy,  // out of sight at once; the filesystem ends when its last user lets go
+};
+
+// umount2(2), or fusermount3 where that is not permitted. A busy mount is a failure that
+// names who uses it (as far as /proc shows) and the remedies.
+Outcome<void> unmount(const MountEntry& mount, Detach detach);
+
+// "name (pid)" of processes that have a directory, program or file below `path` in use;
+// at most `most`, for a message.
+std::vector<std::string> users_of(const std::string& path, std::size_t most);
+
+}  // namespace layerfs
