@@ -76,12 +76,12 @@ TEST_CASE("a squashed map still maps what is written") {
 TEST_CASE("ranges that are empty, overlap or leave the ids are EINVAL") {
   for (const Triples& triples : {
            Triples{{0, 0, 0}},
-           Triples{{0, 100, 10}, {9, 200, 1}},              // on disk
-           Triples{{9, 200, 1}, {0, 100, 10}},              // whatever the order
-           Triples{{0, 100, 10}, {20, 109, 10}},            // shown
-           Triples{{5, 100, 1}, {5, 200, 1}},               // same start
-           Triples{{0, 0, kMax}, {kMax - 1, 0, 1}},         // at the end
-           Triples{{kMax, 0, 1}},                           // 2^32 - 1 is no id
+           Triples{{0, 100, 10}, {9, 200, 1}},       // on disk
+           Triples{{9, 200, 1}, {0, 100, 10}},       // whatever the order
+           Triples{{0, 100, 10}, {20, 109, 10}},     // shown
+           Triples{{5, 100, 1}, {5, 200, 1}},        // same start
+           Triples{{0, 0, kMax}, {kMax - 1, 0, 1}},  // at the end
+           Triples{{kMax, 0, 1}},                    // 2^32 - 1 is no id
            Triples{{0, kMax - 1, 2}},
            Triples{{1, 0, kMax}},
        }) {
