@@ -1,0 +1,163 @@
+"""Mounting layers with the filesystem under test, or with one that it is compared to."""
+
+import json
+import os
+import pathlib
+import subprocess
+import time
+
+
+class Failure(Exception):
+    """One line for the person who runs the test: the thing, and what was seen."""
+
+
+def call(arguments, timeout=120, **options):
+    try:
+        result = subprocess.run([str(a) for a in arguments], timeout=timeout, text=True,
+                                capture_output=True, stdin=subprocess.DEVNULL, **options)
+    except subprocess.TimeoutExpired as error:
+        raise Failure(f"{' '.join(map(str, arguments))}: no answer in {timeout} s") from error
+    if result.returncode != 0:
+        raise Failure(f"{' '.join(map(str, arguments))}: exit {result.returncode}: "
+                      f"{(result.stdout + result.stderr).strip()}")
+    return result.stdout
+
+
+def is_mounted(path: pathlib.Path) -> bool:
+    with open("/proc/self/mountinfo") as mounts:
+        return any(line.split()[4] == str(path) for line in mounts)
+
+
+class Filesystem:
+    # Whether rename(2) of a lower directory is promised, or may be EXDEV.
+    renames_directories = True
+    # Whether a descriptor from before the copy-up sees what is written after it.
+    reader_sees_copy_up = True
+
+    def __init__(self, binaries: pathlib.Path, options: list[str], in_user_namespace: bool):
+        self.binaries = binaries
+        self.options = options
+        self.in_user_namespace = in_user_namespace
+
+    def mount(self, layers, upper, work, target):
+        raise NotImplementedError
+
+    def unmount(self, target):
+        call(["umount", target])
+
+    def check(self, target):
+        """Whatever else the filesystem says of itself while it is mounted."""
+
+    def abandon(self, target):
+        """After a failure: leaves nothing mounted, however broken it is."""
+        subprocess.run(["umount", "--lazy", str(target)], stderr=subprocess.DEVNULL, check=False)
+
+
+class Plain(Filesystem):
+    """A directory, bound: the reference. The only layer is the directory."""
+
+    def mount(self, layers, upper, work, target):
+        call(["mount", "--bind", layers[0], target])
+
+
+class Overlay(Filesystem):
+    reader_sees_copy_up = False
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.renames_directories = not self.in_user_namespace
+
+    def mount(self, layers, upper, work, target):
+        if self.options:
+            features = self.options
+        elif self.in_user_namespace:
+            features = ["userxattr"]
+        else:
+            features = ["redirect_dir=on", "metacopy=on", "index=on", "xino=on"]
+        where = [f"lowerdir={':'.join(map(str, layers))}", f"upperdir={upper}", f"workdir={work}"]
+        os.makedirs(work, exist_ok=True)
+        call(["mount", "-t", "overlay", "overlay", "-o", ",".join(where + features), target])
+
+
+class FuseOverlayfs(Filesystem):
+    renames_directories = False
+    reader_sees_copy_up = False
+
+    def mount(self, layers, upper, work, target):
+        os.makedirs(work, exist_ok=True)
+        where = [f"lowerdir={':'.join(map(str, layers))}", f"upperdir={upper}", f"workdir={work}"]
+        call(["fuse-overlayfs", "-o", ",".join(where + self.options), target])
+
+
+class Layerfs(Filesystem):
+    pid = None
+
+    def mount(self, layers, upper, work, target):
+        del work  # its default place is part of what is tried
+        call([self.binaries / "layerfs", "mount", *self.options,
+              ":".join(map(str, layers)), upper, target])
+        if not is_mounted(target):
+            raise Failure(f"layerfs mount returned 0 without {target} being mounted")
+        self.pid = self.stats(target)["pid"]
+
+    def stats(self, target):
+        return json.loads(call([self.binaries / "layerfs", "stats", "--json", target]))
+
+    def check(self, target):
+        stats = self.stats(target)
+        if "--io" in self.options:
+            wanted = self.options[self.options.index("--io") + 1]
+            if stats["io"] != wanted:
+                raise Failure(f"layerfs stats: io is {stats['io']}, asked for {wanted}")
+        call([self.binaries / "layerfs", "which", target / "usr/bin/python3"])
+
+    def unmount(self, target):
+        call([self.binaries / "layerfs", "umount", target])
+        if is_mounted(target):
+            raise Failure(f"layerfs umount returned 0 with {target} still mounted")
+        if self.is_daemon_alive():
+            raise Failure(f"layerfs umount returned 0 with the daemon, pid {self.pid}, alive")
+
+    def is_daemon_alive(self):
+        try:
+            state = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return state != "Z"
+
+    def abandon(self, target):
+        super().abandon(target)
+        if self.pid is None:
+            return
+        for number in (15, 9):
+            if self.is_daemon_alive():
+                try:
+                    os.kill(self.pid, number)
+                except (ProcessLookupError, PermissionError):
+                    return
+                time.sleep(2)
+
+
+class LayerfsByUser(Layerfs):
+    """Mounted by fusermount3, without a user namespace of its own."""
+
+    def check(self, target):
+        super().check(target)
+        with open("/proc/self/mountinfo") as mounts:
+            line = next(line for line in mounts if line.split()[4] == str(target))
+        for word in ("nosuid", "nodev", f"user_id={os.getuid()}"):
+            if word not in line:
+                raise Failure(f"mounted by fusermount3, but without {word}: {line.strip()}")
+
+    def abandon(self, target):
+        subprocess.run(["fusermount3", "-uz", str(target)], stderr=subprocess.DEVNULL, check=False)
+        super().abandon(target)
+
+
+KINDS = {
+    "plain": Plain,
+    "overlay": Overlay,
+    "fuse-overlayfs": FuseOverlayfs,
+    "layerfs": Layerfs,
+    "layerfs-by-user": LayerfsByUser,
+}

@@ -1,0 +1,16 @@
+# For the shell steps. The shell ignores a command negated by "!" under set -e, so what
+# has to fail is run by these.
+set -eu
+
+refused() {
+  if "$@" 2>/dev/null; then
+    echo "succeeded, but had to fail: $*" >&2
+    exit 1
+  fi
+}
+
+as() {
+  user=$1
+  shift
+  setpriv --reuid "$user" --regid "$user" --clear-groups "$@"
+}
