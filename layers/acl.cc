@@ -60,7 +60,7 @@ bool is_well_formed(const Acl& acl) {
 
 // No entries: the attribute is there, but says nothing.
 Result<Acl> parse(std::string_view value) {
-  posix_acl_xattr_header header;
+  posix_acl_xattr_header header{};
   if (value.size() < sizeof header) {
     return Errno(EINVAL);
   }
@@ -72,7 +72,7 @@ Result<Acl> parse(std::string_view value) {
   }
   Acl acl;
   for (; !value.empty(); value.remove_prefix(sizeof(posix_acl_xattr_entry))) {
-    posix_acl_xattr_entry raw;
+    posix_acl_xattr_entry raw{};
     std::memcpy(&raw, value.data(), sizeof raw);
     AclEntry entry{le16toh(raw.e_tag), le16toh(raw.e_perm), le32toh(raw.e_id)};
     if (!names_id(entry.tag)) {
@@ -108,9 +108,9 @@ void limit_each_other(AclEntry& entry, mode_t& mode, unsigned shift) {
   mode &= ~(kPermissions << shift) | (entry.permissions << shift);
 }
 
-// posix_acl_create_masq. True if the ACL says more than the mode.
+// posix_acl_create_masq, for a well-formed ACL. True if it says more than the mode.
 bool mask_against_mode(Acl& acl, mode_t& mode) {
-  AclEntry* group = nullptr;  // what the mode's group bits stand for
+  AclEntry* group = &acl.front();  // becomes what the mode's group bits stand for
   bool says_more = false;
   for (AclEntry& entry : acl) {
     switch (entry.tag) {

@@ -178,6 +178,9 @@ void DirectoryListing::shrink(std::size_t block) {
   const auto remove_block = [this](std::size_t index) {
     capacity_entries_ -= blocks_[index].entries.capacity();
     blocks_.erase(blocks_.begin() + static_cast<std::ptrdiff_t>(index));
+    if (blocks_.capacity() > 4 * blocks_.size() + kBlockStep) {
+      blocks_.shrink_to_fit();
+    }
   };
   std::vector<Entry>& entries = blocks_[block].entries;
   if (entries.empty()) {
@@ -216,7 +219,11 @@ bool DirectoryListing::erase(std::string_view name) {
   dead_name_bytes_ += entry->name.size();
   --size_;
   entries.erase(entry);
-  shrink(position.block);
+  try {
+    shrink(position.block);
+  } catch (const std::bad_alloc&) {
+    // The entry is gone all the same; only the room it left is kept.
+  }
   if (dead_name_bytes_ > std::max(live_name_bytes_, kMaxDeadNameBytes)) {
     compact_names();
   }

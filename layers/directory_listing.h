@@ -42,6 +42,9 @@ class DirectoryListing {
   DirectoryListing() = default;
   // Another hash than the default, for tests of collisions.
   explicit DirectoryListing(Hash hash) : hash_(hash) {}
+  ~DirectoryListing() = default;
+  DirectoryListing(const DirectoryListing&) = delete;
+  DirectoryListing& operator=(const DirectoryListing&) = delete;
   DirectoryListing(DirectoryListing&& other) noexcept { swap(other); }
   DirectoryListing& operator=(DirectoryListing&& other) noexcept {
     DirectoryListing(std::move(other)).swap(*this);
@@ -54,7 +57,7 @@ class DirectoryListing {
   void insert(std::string_view name, unsigned char type, std::uint16_t layer, std::uint8_t flags);
   // As insert, but only if the name is there; false if not.
   bool set(std::string_view name, unsigned char type, std::uint16_t layer, std::uint8_t flags);
-  // false: no such name.
+  // false: no such name. Does not fail for want of memory.
   bool erase(std::string_view name);
   void clear() { *this = DirectoryListing(hash_); }
 
@@ -94,7 +97,7 @@ class DirectoryListing {
   // Bytes of all names, allocated in chunks so that no name moves when others come.
   struct Chunk {
     std::unique_ptr<char[]> bytes;
-    std::size_t capacity;
+    std::size_t capacity = 0;
   };
 
   std::uint64_t cookie_of(std::string_view name, std::uint64_t choice) const;

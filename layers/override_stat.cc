@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <limits>
 #include <optional>
+#include <tuple>
 
 namespace layerfs {
 namespace {
@@ -133,8 +134,8 @@ Result<OverrideStat> parse_override_stat(std::string_view value) {
 
 std::string format_override_stat(const OverrideStat& stat) {
   char numbers[48];
-  std::snprintf(numbers, sizeof numbers, "%u:%u:%04o", stat.uid, stat.gid,
-                stat.mode & kPermissions);
+  std::ignore = std::snprintf(numbers, sizeof numbers, "%u:%u:%04o", stat.uid, stat.gid,
+                              stat.mode & kPermissions);
   return numbers + format_type(stat);
 }
 

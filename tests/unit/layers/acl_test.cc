@@ -146,7 +146,7 @@ TEST_CASE("inherit_acl gives what the kernel gives, for every mode, file and dir
               is_directory ? mkdir(name.c_str(), mode) : mknod(name.c_str(), S_IFREG | mode, 0);
           umask(old);
           REQUIRE(made == 0);
-          struct stat st;
+          struct stat st {};
           REQUIRE(stat(name.c_str(), &st) == 0);
           const auto access = read_xattr(name, kAclAccessXattr);
           const auto default_acl = is_directory ? read_xattr(name, kAclDefaultXattr) : std::nullopt;

@@ -11,7 +11,7 @@ using namespace std::string_literals;
 namespace {
 
 struct Case {
-  const char* text;
+  const char* text = nullptr;
   OverrideStat stat;
 };
 
