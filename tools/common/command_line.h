@@ -13,14 +13,14 @@
 namespace layerfs {
 
 struct Option {
-  std::string name;          // long name, without the dashes
-  char letter = '\0';        // one-letter name, or none
-  std::string value;         // what help calls the value; empty: the option takes none
-  std::string optional = {}; // a value that may be left out: what stands for it then
+  std::string name;           // long name, without the dashes
+  char letter = '\0';         // one-letter name, or none
+  std::string value = {};     // what help calls the value; empty: the option takes none
+  std::string optional = {};  // a value that may be left out: what stands for it then
   std::string help;
   // Called once for each time the option is given, in the order of the command line,
   // with "" for options that take no value. The message need not name the option.
-  std::function<Outcome<void>(std::string_view)> apply;
+  std::function<Outcome<void>(std::string_view)> apply = {};
 };
 
 struct OptionGroup {

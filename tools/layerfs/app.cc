@@ -1,0 +1,116 @@
+#include "tools/layerfs/app.h"
+
+#include <algorithm>
+
+#include "tools/layerfs/commands.h"
+
+#ifndef LAYERFS_VERSION
+#error "the build defines LAYERFS_VERSION"
+#endif
+
+namespace layerfs {
+namespace {
+
+using Run = int (*)(Arguments, const Streams&, const Environment&);
+
+struct Entry {
+  const char* name;
+  const char* summary;
+  Run run;
+  Command (*describe)();
+};
+
+constexpr Entry kCommands[] = {
+    {"mount", "Mount layers as one tree.", cmd_mount, describe_mount},
+    {"umount", "Unmount, and wait until everything is written.", cmd_umount, describe_umount},
+    {"stats", "Show what a mount negotiated, its requests and its caches.", cmd_stats,
+     describe_stats},
+    {"which", "Show which layer provides a path.", cmd_which, describe_which},
+};
+
+std::string top_help() {
+  std::string out =
+      "Usage: layerfs COMMAND [ARGUMENT...]\n"
+      "       layerfs --help | --version\n"
+      "\n"
+      "A union filesystem: read-only lower layers under one writable upper layer.\n"
+      "\n"
+      "Commands:\n";
+  for (const Entry& entry : kCommands) {
+    std::string line = std::string("  ") + entry.name;
+    line.resize(10, ' ');
+    out += line + entry.summary + "\n";
+  }
+  out +=
+      "\n"
+      "Options:\n"
+      "  -h, --help     Show this text; layerfs COMMAND --help tells more.\n"
+      "  -V, --version  Show the version.\n"
+      "\n"
+      "Exit codes: 0 done, 1 failed, 2 not understood.\n";
+  return out;
+}
+
+std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+bool is_helper_name(const std::string& name) {
+  return name == "mount.layerfs" || name == "mount.fuse.layerfs";
+}
+
+// mount.fuse3 runs the filesystem's own program as `layerfs SOURCE TARGET -o OPTIONS`.
+bool is_called_by_mount_fuse(Arguments arguments) {
+  return arguments.size() >= 4 && arguments[2] == "-o" && !arguments[0].starts_with('-');
+}
+
+}  // namespace
+
+int report(const Problem& problem, std::string_view command, const Streams& streams) {
+  streams.err << "layerfs: " << command << (command.empty() ? "" : ": ") << problem.message;
+  if (problem.code == ExitCode::Usage) {
+    streams.err << "; see 'layerfs " << command << (command.empty() ? "" : " ") << "--help'";
+  }
+  streams.err << '\n';
+  return to_int(problem.code);
+}
+
+std::vector<CommandInfo> all_commands() {
+  std::vector<CommandInfo> out;
+  for (const Entry& entry : kCommands) {
+    out.push_back({entry.name, entry.summary, entry.describe()});
+  }
+  return out;
+}
+
+int run_layerfs(Arguments arguments, const Streams& streams, const Environment& environment) {
+  const std::string called = arguments.empty() ? "layerfs" : base_name(arguments[0]);
+  const Arguments rest = arguments.empty() ? arguments : arguments.subspan(1);
+  if (is_helper_name(called)) {
+    return mount_helper(called, rest, streams, environment);
+  }
+  if (rest.empty()) {
+    return report(usage_error("no command is given"), "", streams);
+  }
+  const std::string& first = rest[0];
+  if (first == "-h" || first == "--help" || (first == "help" && rest.size() == 1)) {
+    streams.out << top_help();
+    return to_int(ExitCode::Ok);
+  }
+  if (first == "-V" || first == "--version") {
+    streams.out << "layerfs " LAYERFS_VERSION "\n";
+    return to_int(ExitCode::Ok);
+  }
+  for (const Entry& entry : kCommands) {
+    if (first == entry.name) {
+      return entry.run(rest.subspan(1), streams, environment);
+    }
+  }
+  if (is_called_by_mount_fuse(rest)) {
+    return mount_helper("mount.fuse.layerfs", rest, streams, environment);
+  }
+  if (first.starts_with('-')) {
+    return report(usage_error("unknown option '" + first + "'"), "", streams);
+  }
+  return report(usage_error("unknown command '" + first + "'"), "", streams);
+}
+
+}  // namespace layerfs

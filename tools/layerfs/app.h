@@ -1,0 +1,42 @@
+// The program `layerfs`: its commands, and the mount(8) helper that it becomes under the
+// name mount.layerfs. Commands get what they use from outside injected.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "layers/mount_config.h"
+#include "tools/common/command_line.h"
+#include "tools/common/daemon.h"
+#include "tools/common/problem.h"
+#include "tools/common/streams.h"
+
+namespace layerfs {
+
+struct Environment {
+  std::function<Outcome<std::string>()> find_daemon = layerfs::find_daemon;
+  std::function<Outcome<int>(const MountConfig&, const DaemonStart&)> start_daemon =
+      layerfs::start_daemon;
+};
+
+// The whole program. arguments[0] is the name it was called by. Returns the exit code.
+int run_layerfs(std::span<const std::string> arguments, const Streams& streams,
+                const Environment& environment);
+
+// Every command with its options, for the help text and for the tests that compare man
+// pages and completions with it.
+struct CommandInfo {
+  std::string name;
+  std::string summary;
+  Command command;
+};
+std::vector<CommandInfo> all_commands();
+
+// Prints "layerfs: COMMAND: message" as one line, with where to read on after a usage
+// error. Without a command: "layerfs: message". Returns the exit code.
+int report(const Problem& problem, std::string_view command, const Streams& streams);
+
+}  // namespace layerfs

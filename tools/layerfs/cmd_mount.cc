@@ -1,0 +1,57 @@
+#include "tools/layerfs/commands.h"
+#include "tools/layerfs/mount_options.h"
+
+namespace layerfs {
+namespace {
+
+constexpr const char* kName = "mount";
+
+Command command_for(const MountOptions& options) {
+  return Command{
+      .program = "layerfs mount",
+      .usage = {"LOWER[:LOWER...] [UPPER] MOUNTPOINT [OPTION...]",
+                "-o lowerdir=LOWER[:LOWER...][,upperdir=UPPER] MOUNTPOINT [OPTION...]"},
+      .summary = "Mounts the LOWERs, the leftmost on top, with UPPER over them as one tree at "
+                 "MOUNTPOINT. All changes go to UPPER; without it the mount is read-only. Returns "
+                 "when the mount answers.",
+      .groups = options.groups(),
+      .notes = "In a layer's name write '\\:' for a colon and '\\\\' for a backslash.",
+  };
+}
+
+}  // namespace
+
+Command describe_mount() {
+  // Its options point into it, and are not called by who asks for a description.
+  const MountOptions options;
+  return command_for(options);
+}
+
+int cmd_mount(Arguments arguments, const Streams& streams, const Environment& environment) {
+  MountOptions options;
+  const Command command = command_for(options);
+  auto parsed = parse_arguments(command, arguments);
+  if (!parsed) {
+    return report(parsed.error(), kName, streams);
+  }
+  if (parsed->help) {
+    streams.out << help_text(command);
+    return to_int(ExitCode::Ok);
+  }
+  const auto run = [&]() -> Outcome<int> {
+    LFS_TRY(options.take_positionals(parsed->positionals));
+    LFS_ASSIGN(const MountConfig config, options.finish());
+    if (options.remount()) {
+      return failed("'" + config.mountpoint +
+                    "': layerfs does not remount; for ro, rw and the like use 'mount -i -o "
+                    "remount,... " +
+                    config.mountpoint + "', else unmount and mount again");
+    }
+    LFS_ASSIGN(const std::string daemon, environment.find_daemon());
+    return environment.start_daemon(config, DaemonStart{.program = daemon});
+  };
+  auto code = run();
+  return code ? *code : report(code.error(), kName, streams);
+}
+
+}  // namespace layerfs
