@@ -1,5 +1,6 @@
 """Mounting layers with the filesystem under test, or with one that it is compared to."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -28,12 +29,28 @@ def is_mounted(path: pathlib.Path) -> bool:
         return any(line.split()[4] == str(path) for line in mounts)
 
 
-class Filesystem:
-    # Whether rename(2) of a lower directory is promised, or may be EXDEV.
-    renames_directories = True
-    # Whether a descriptor from before the copy-up sees what is written after it.
-    reader_sees_copy_up = True
+@dataclasses.dataclass(frozen=True)
+class Promises:
+    """What the steps may rely on, and the comparisons, too."""
 
+    # rename(2) of a lower directory; otherwise it may be EXDEV.
+    directory_rename: bool = True
+    # The names of a lower file stay one file when one of them is written.
+    hard_links: bool = True
+    # A descriptor from before the copy-up sees what is written after it.
+    reader_sees_copy_up: bool = True
+    # st_ino is the same after a remount.
+    stable_inodes: bool = True
+
+
+LAYERFS = Promises()
+OVERLAY = Promises(reader_sees_copy_up=False)
+# Without privilege overlayfs has neither redirects nor an index.
+OVERLAY_IN_USER_NAMESPACE = Promises(False, False, False, False)
+FUSE_OVERLAYFS = Promises(False, False, False, False)
+
+
+class Filesystem:
     def __init__(self, binaries: pathlib.Path, options: list[str], in_user_namespace: bool):
         self.binaries = binaries
         self.options = options
@@ -61,12 +78,6 @@ class Plain(Filesystem):
 
 
 class Overlay(Filesystem):
-    reader_sees_copy_up = False
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.renames_directories = not self.in_user_namespace
-
     def mount(self, layers, upper, work, target):
         if self.options:
             features = self.options
@@ -80,9 +91,6 @@ class Overlay(Filesystem):
 
 
 class FuseOverlayfs(Filesystem):
-    renames_directories = False
-    reader_sees_copy_up = False
-
     def mount(self, layers, upper, work, target):
         os.makedirs(work, exist_ok=True)
         where = [f"lowerdir={':'.join(map(str, layers))}", f"upperdir={upper}", f"workdir={work}"]

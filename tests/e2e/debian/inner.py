@@ -32,9 +32,10 @@ class Job:
     in_user_namespace: bool
     chroot_as_user: bool      # the chroot needs a user namespace of its own
     packages: bool            # whether the steps may install packages
+    promises: dict[str, bool]  # filesystems.Promises
 
 
-def step_environment(job: Job, filesystem) -> list[str]:
+def step_environment(job: Job) -> list[str]:
     def word(value):
         return "yes" if value else "no"
 
@@ -44,8 +45,7 @@ def step_environment(job: Job, filesystem) -> list[str]:
         # The compiled files of modules would hold the times of sources that steps write.
         "PYTHONDONTWRITEBYTECODE=1",
         "E2E_STEPS=/mnt",
-        f"E2E_DIRECTORY_RENAME={word(filesystem.renames_directories)}",
-        f"E2E_READER_SEES_COPY_UP={word(filesystem.reader_sees_copy_up)}",
+        *(f"E2E_{name.upper()}={word(value)}" for name, value in job.promises.items()),
         f"E2E_USER_NAMESPACE={word(job.in_user_namespace or job.chroot_as_user)}",
         f"E2E_PACKAGES={word(job.packages)}",
     ]
@@ -66,12 +66,12 @@ exec env -i "$@"
 """
 
 
-def run_in_root(job: Job, target: pathlib.Path, command: list[str], filesystem, log) -> int:
+def run_in_root(job: Job, target: pathlib.Path, command: list[str], log) -> int:
     namespaces = ["--mount", "--pid", "--fork", "--kill-child"]
     if job.chroot_as_user:
         namespaces += ["--user", "--map-root-user"]
     arguments = ["unshare", *namespaces, "--", "sh", "-c", ENTER, "sh", str(target), job.steps,
-                 *step_environment(job, filesystem), "chroot", str(target), *command]
+                 *step_environment(job), "chroot", str(target), *command]
     with subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process:
         try:
             return process.wait(timeout=STEP_TIMEOUT)
@@ -80,16 +80,16 @@ def run_in_root(job: Job, target: pathlib.Path, command: list[str], filesystem, 
             raise Failure(f"{command[0]}: not done in {STEP_TIMEOUT} s") from None
 
 
-def run_steps(job: Job, target: pathlib.Path, filesystem) -> None:
+def run_steps(job: Job, target: pathlib.Path) -> None:
     log_path = pathlib.Path(job.directory, "steps.log")
     with log_path.open("w") as log:
-        if run_in_root(job, target, ["/bin/mkdir", "-p", "/srv/journal"], filesystem, log) != 0:
+        if run_in_root(job, target, ["/bin/mkdir", "-p", "/srv/journal"], log) != 0:
             raise Failure(f"cannot enter the root: {log_path.read_text().strip()[-500:]}")
         for step in job.chosen:
             log.write(f"=== {step}\n")
             log.flush()
             start = time.monotonic()
-            code = run_in_root(job, target, [f"/mnt/{step}"], filesystem, log)
+            code = run_in_root(job, target, [f"/mnt/{step}"], log)
             if code != 0:
                 tail = "\n".join(log_path.read_text().splitlines()[-15:])
                 raise Failure(f"step {step}: exit {code}; the end of {log_path}:\n{tail}")
@@ -118,7 +118,7 @@ def main() -> int:
         filesystem.check(target)
         start = time.time()
         if job.chosen:
-            run_steps(job, target, filesystem)
+            run_steps(job, target)
         end = time.time()
         record(job, target, "tree.manifest")
         record(job, target, "tree-with-inodes.manifest", "--ino")

@@ -81,12 +81,12 @@ def compare(expected: dict[str, Entry], actual: dict[str, Entry], expected_windo
     return differences
 
 
-def same(expected: dict[str, Entry], actual: dict[str, Entry]) -> list[str]:
+def same(expected: dict[str, Entry], actual: dict[str, Entry], without=()) -> list[str]:
     """The differences of two views that must not differ in anything."""
     differences = []
     for path in sorted(expected.keys() | actual.keys()):
         want, got = expected.get(path, {}), actual.get(path, {})
-        for key in sorted(want.keys() | got.keys()):
+        for key in sorted((want.keys() | got.keys()).difference(without)):
             if want.get(key) != got.get(key):
                 differences.append(f"{path}: {key}: before {want.get(key)}, "
                                    f"after {got.get(key)}")

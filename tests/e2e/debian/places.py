@@ -1,5 +1,6 @@
 """The roots, the references and the users that the Debian tests share, made once."""
 
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -134,7 +135,7 @@ class Place:
             differences += [f"{layer}/{line}" for line in manifests.same(before, now)]
         return differences
 
-    def run(self, name, **job):
+    def run(self, name, promises, **job):
         """Runs inner.py in the fresh directory `name`, and returns that directory."""
         directory = self.top / name
         self.remove(directory)
@@ -145,7 +146,8 @@ class Place:
                "steps": str(self.program / "steps"),
                "in_user_namespace": self.in_user_namespace,
                "chroot_as_user": self.kind == "own-files",
-               "packages": self.kind != "own-files", **job}
+               "packages": self.kind != "own-files",
+               "promises": dataclasses.asdict(promises), **job}
         path = directory / "job.json"
         path.write_text(json.dumps(job))
         path.chmod(0o644)
@@ -161,9 +163,9 @@ class Place:
         if directory.exists():
             call(["rm", "-rf", "--one-file-system", directory], timeout=300)
 
-    def reference(self, steps):
+    def reference(self, steps, promises):
         """The directory with what the same steps make of a plain copy."""
-        hashed = hashlib.sha256(" ".join(steps).encode())
+        hashed = hashlib.sha256(f"{steps} {promises}".encode())
         for path in (*sorted((HERE / "steps").iterdir()), HERE / "inner.py"):
             hashed.update(path.read_bytes())
         directory = self.top / f"reference-{hashed.hexdigest()[:12]}"
@@ -173,7 +175,8 @@ class Place:
         copy = self.top / "plain"
         self.remove(copy)
         call(["cp", "-a", self.root / "flat", copy], timeout=300)
-        self.run(directory.name, kind="plain", options=[], layers=[str(copy)], chosen=steps)
+        self.run(directory.name, kind="plain", options=[], layers=[str(copy)], chosen=steps,
+                 promises=promises)
         self.remove(copy)
         (directory / "complete").touch()
         return directory

@@ -1,6 +1,6 @@
-# For the shell steps. The shell ignores a command negated by "!" under set -e, so what
-# has to fail is run by these.
-set -eu
+# For the shell steps, which are traced so that the log ends with what failed. The shell
+# ignores a command negated by "!" under set -e, so what has to fail is run by refused.
+set -eux
 
 refused() {
   if "$@" 2>/dev/null; then
