@@ -33,6 +33,7 @@ class Job:
     chroot_as_user: bool      # the chroot needs a user namespace of its own
     packages: bool            # whether the steps may install packages
     promises: dict[str, bool]  # filesystems.Promises
+    upper: str = ""           # one that is there already
 
 
 def step_environment(job: Job) -> list[str]:
@@ -106,10 +107,13 @@ def main() -> int:
     job = Job(**json.loads(pathlib.Path(sys.argv[1]).read_text()))
     directory = pathlib.Path(job.directory)
     target, upper, work = (directory / name for name in ("mount", "upper", "work"))
-    for path in (target, upper):
-        path.mkdir(exist_ok=True)
-    # The upper's own attributes are those of the merged root, in every union filesystem.
-    shutil.copystat(job.layers[0], upper)
+    target.mkdir()
+    if job.upper:
+        upper = pathlib.Path(job.upper)
+    else:
+        upper.mkdir()
+        # The upper's own attributes are those of the merged root, in every union filesystem.
+        shutil.copystat(job.layers[0], upper)
     filesystem = filesystems.KINDS[job.kind](pathlib.Path(job.binaries), job.options,
                                              job.in_user_namespace)
     layers = [pathlib.Path(layer) for layer in job.layers]

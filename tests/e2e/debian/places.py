@@ -15,6 +15,7 @@ from filesystems import Failure, call
 
 HERE = pathlib.Path(__file__).resolve().parent
 MAKE_ROOT = HERE.parents[2] / "scripts" / "make-debian-root"
+WORK = pathlib.Path(os.environ.get("LAYERFS_E2E_DIR", "/var/tmp/layerfs-e2e"))
 USER = "layerfs-test"
 LAYERS = ("layer3", "layer2", "layer1")  # top first
 ALL_STEPS = sorted(path.name for path in (HERE / "steps").glob("[0-9]*"))
@@ -224,7 +225,7 @@ def main(body) -> int:
     try:
         return body()
     except Skip as skip:
-        print(f"SKIPPED: {skip}")
+        print(f"SKIP: {skip}")
         return 77
     except Failure as failure:
         print(f"FAILED: {failure}", file=sys.stderr)
