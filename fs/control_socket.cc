@@ -1,0 +1,109 @@
+#include "fs/control_socket.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/sysmacros.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstddef>
+#include <cstring>
+#include <memory>
+
+namespace layerfs {
+namespace {
+
+constexpr int kBacklog = 8;
+constexpr std::size_t kMaxRequestBytes = 64 * 1024;
+// A peer that sends no whole line in this time is not served.
+constexpr struct timeval kPeerTimeout = {5, 0};
+
+bool is_trusted(int peer) {
+  ucred credentials{};
+  socklen_t size = sizeof(credentials);
+  return ::getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0 &&
+         (credentials.uid == 0 || credentials.uid == ::geteuid());
+}
+
+}  // namespace
+
+ControlSocket::ControlSocket(UniqueFd listener, UniqueFd stop, Handler handler)
+    : listener_(std::move(listener)), stop_(std::move(stop)), handler_(std::move(handler)) {
+  thread_ = std::thread([this] { serve(); });
+}
+
+Result<std::unique_ptr<ControlSocket>> ControlSocket::open(dev_t device, Handler handler) {
+  UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  UniqueFd stop(::eventfd(0, EFD_CLOEXEC));
+  if (!listener || !stop) {
+    return Errno::last();
+  }
+  const std::string name =
+      "layerfs/" + std::to_string(major(device)) + ":" + std::to_string(minor(device));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path + 1, name.data(), name.size());
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), size) < 0 ||
+      ::listen(listener.get(), kBacklog) < 0) {
+    return Errno::last();
+  }
+  return std::unique_ptr<ControlSocket>(
+      new ControlSocket(std::move(listener), std::move(stop), std::move(handler)));
+}
+
+ControlSocket::~ControlSocket() {
+  const std::uint64_t one = 1;
+  if (::write(stop_.get(), &one, sizeof(one)) == sizeof(one)) {
+    thread_.join();
+  } else {
+    thread_.detach();
+  }
+}
+
+void ControlSocket::serve() {
+  std::array<pollfd, 2> waits = {pollfd{listener_.get(), POLLIN, 0}, pollfd{stop_.get(), POLLIN, 0}};
+  for (;;) {
+    if (::poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR) {
+      return;
+    }
+    if (waits[1].revents != 0) {
+      return;
+    }
+    if (waits[0].revents == 0) {
+      continue;
+    }
+    const UniqueFd peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (peer && is_trusted(peer.get())) {
+      answer(peer.get());
+    }
+  }
+}
+
+void ControlSocket::answer(int peer) const {
+  ::setsockopt(peer, SOL_SOCKET, SO_RCVTIMEO, &kPeerTimeout, sizeof(kPeerTimeout));
+  ::setsockopt(peer, SOL_SOCKET, SO_SNDTIMEO, &kPeerTimeout, sizeof(kPeerTimeout));
+  std::string request;
+  std::array<char, 4096> buffer{};
+  while (request.find('\n') == std::string::npos && request.size() < kMaxRequestBytes) {
+    const ssize_t n = ::recv(peer, buffer.data(), buffer.size(), 0);
+    if (n <= 0) {
+      break;
+    }
+    request.append(buffer.data(), static_cast<std::size_t>(n));
+  }
+  request.resize(std::min(request.find('\n'), request.size()));
+  const std::string reply = handler_(request) + "\n";
+  for (std::size_t sent = 0; sent < reply.size();) {
+    const ssize_t n = ::send(peer, reply.data() + sent, reply.size() - sent, MSG_NOSIGNAL);
+    if (n <= 0) {
+      return;
+    }
+    sent += static_cast<std::size_t>(n);
+  }
+}
+
+}  // namespace layerfs

@@ -1,0 +1,302 @@
+// The operations of the union on nodes: Result out, no FUSE header in. Everything that
+// decides what a name means lives here; how it is stored is layers' and whiteout's.
+#pragma once
+
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "fs/descriptor_cache.h"
+#include "fs/ino_map.h"
+#include "fs/listing_cache.h"
+#include "fs/node_table.h"
+#include "layers/id_map.h"
+#include "layers/layer_stack.h"
+#include "layers/writable_layer.h"
+
+namespace layerfs {
+
+// Who asks, with ids as shown.
+struct Caller {
+  uid_t uid;
+  gid_t gid;
+  mode_t umask;
+};
+
+struct NodeEntry {
+  NodeId id;
+  struct stat attr;
+};
+
+struct AttributeChange {
+  std::optional<mode_t> mode;
+  std::optional<uid_t> uid;
+  std::optional<gid_t> gid;
+  std::optional<off_t> size;
+  struct timespec atime = {0, UTIME_OMIT};
+  struct timespec mtime = {0, UTIME_OMIT};
+  // The set-id bits go, as after a write by a process that may not keep them.
+  bool kill_set_ids = false;
+};
+
+struct FileSystemOptions {
+  bool redirect = true;
+  bool metacopy = true;
+  bool index = true;
+  bool static_nlink = false;
+  IdMap uids;
+  IdMap gids;
+  std::size_t descriptor_limit = 256;
+  std::size_t listing_entry_limit = 1U << 20U;
+};
+
+struct CopyUpCounters {
+  std::atomic<std::uint64_t> files{0};
+  std::atomic<std::uint64_t> metadata_only{0};
+  std::atomic<std::uint64_t> bytes{0};
+};
+
+class FileSystem {
+ public:
+  // `upper` and `init` as the stack has them.
+  static Result<std::unique_ptr<FileSystem>> create(LayerStack stack,
+                                                    std::unique_ptr<WritableLayer> upper,
+                                                    std::unique_ptr<WritableLayer> init,
+                                                    FileSystemOptions options);
+  ~FileSystem();
+
+  // Each entry returned counts one lookup of the kernel; take_back() if the reply was
+  // not accepted.
+  Result<NodeEntry> lookup(NodeId parent, std::string_view name);
+  void forget(NodeId node, std::uint64_t count);
+  void take_back(const NodeEntry& entry) { forget(entry.id, 1); }
+
+  Result<struct stat> get_attributes(NodeId node);
+  // With the birth time, which the kernel asks for separately.
+  Result<struct statx> get_extended_attributes(NodeId node);
+  Result<struct stat> set_attributes(NodeId node, const AttributeChange& change);
+  Result<std::string> read_link(NodeId node);
+  Result<struct statvfs> statistics();
+
+  struct Creation {
+    NodeEntry entry;
+    // Regular files: open for reading and writing.
+    SharedFd fd;
+  };
+  // Any type by S_IFMT of `mode`; directories and symlinks too.
+  Result<Creation> create_node(NodeId parent, std::string_view name, const Caller& caller,
+                               mode_t mode, dev_t rdev, std::string_view symlink_target);
+  Result<Creation> create_nameless(NodeId parent, const Caller& caller, mode_t mode);
+  Status remove(NodeId parent, std::string_view name, sys::UnlinkKind kind);
+  // `flags` as renameat2's.
+  Status rename(NodeId parent, std::string_view name, NodeId new_parent,
+                std::string_view new_name, unsigned flags);
+  Result<NodeEntry> link(NodeId node, NodeId new_parent, std::string_view new_name);
+
+  // The file's data. Writing copies a lower file up; reading does not.
+  enum class Access { Read, Write };
+  Result<SharedFd> data(NodeId node, Access access);
+  // Whether data(node, Read) is in a layer that takes writes (so, in the same file that
+  // writing uses).
+  bool is_writable_data(NodeId node);
+  // A descriptor of a file or directory for the inode flag ioctls; Write copies up.
+  Result<UniqueFd> open_for_flags(NodeId node, Access access);
+  // After a write by a process that may not keep them: the set-id bits go.
+  Status kill_set_ids(NodeId node);
+
+  Result<std::string> get_xattr(NodeId node, const std::string& name);
+  Result<std::vector<std::string>> list_xattrs(NodeId node);
+  Status set_xattr(NodeId node, const std::string& name, std::string_view value, int flags);
+  Status remove_xattr(NodeId node, const std::string& name);
+
+  struct ListedEntry {
+    std::string_view name;
+    std::uint64_t cookie;
+    NodeId id;  // 0: not looked up
+    struct stat attr;
+  };
+  enum class Listing { Names, WithAttributes };
+  // `fits` says whether a name of that many bytes still has room; `add` takes one entry,
+  // which counts a lookup if its id is not 0.
+  Status read_directory(NodeId node, std::uint64_t after_cookie, Listing kind,
+                        const std::function<bool(std::size_t)>& fits,
+                        const std::function<void(const ListedEntry&)>& add);
+
+  Status sync(NodeId node, bool data_only);
+  Status sync_all();
+  // Ends the mount: everything written, work directories empty.
+  Status finish();
+
+  struct Provider {
+    std::string layer;
+    std::string path;
+    std::string kind;
+  };
+  // Which layers have the object at `path` (components below the mount), topmost first.
+  Result<std::vector<Provider>> providers(const std::vector<std::string>& path);
+
+  const LayerStack& stack() const { return stack_; }
+  WritableLayer* upper() { return upper_.get(); }
+  bool is_read_only() const { return upper_ == nullptr; }
+  const CopyUpCounters& copied_up() const { return copied_up_; }
+  NodeTable::Usage node_usage() const { return table_.usage(); }
+  ListingCache::Usage listing_usage() const { return listings_.usage(); }
+  const DescriptorCache& descriptors() const { return descriptors_; }
+
+ private:
+  using SharedTree = std::shared_lock<std::shared_mutex>;
+  // Passed as proof that the caller holds the tree lock exclusively.
+  using ExclusiveTree = std::unique_lock<std::shared_mutex>;
+
+  // Where an object is now; valid while the tree lock is held.
+  struct Located {
+    SharedFd dir;
+    const char* name;
+    sys::At at() const { return {dir->get(), name}; }
+  };
+  struct Observed {
+    struct statx st;
+    Identity identity;  // of the layer, override_stat applied
+  };
+
+  FileSystem(LayerStack stack, std::unique_ptr<WritableLayer> upper,
+             std::unique_ptr<WritableLayer> init, FileSystemOptions options);
+  Status open_root();
+
+  // file_system.cc
+  Result<Node*> node_of(NodeId id) const;
+  WritableLayer* writable(LayerIndex layer);
+  Result<SharedFd> directory_fd(Node& dir, LayerIndex layer);
+  Result<Located> locate(Node& node);
+  Result<Observed> observe(sys::At at, LayerIndex layer);
+  Result<struct stat> attributes_of(Node& node, const Observed& observed);
+  Result<struct stat> attributes_of(Node& node);
+  Result<SharedListing> listing_of(Node& dir);
+  bool is_merged(const Node& dir) const;
+  bool is_removed(const Node& dir) const;
+
+  // lookup.cc. Without `exclusive` the answer may be "needs the lock exclusively":
+  // nullopt or nullptr.
+  Result<std::optional<NodeEntry>> lookup_locked(NodeId parent, std::string_view name,
+                                                 const ExclusiveTree* exclusive);
+  // The node of an entry, with one lookup counted.
+  Result<Node*> child_of(Node& parent, const DirectoryListing::Entry& entry,
+                         const MergedDirectory& listing, std::optional<Observed>& observed,
+                         const ExclusiveTree* exclusive);
+  Result<Node*> instantiate(Node& parent, const DirectoryListing::Entry& entry,
+                            const MergedDirectory& listing, Observed& observed,
+                            const ExclusiveTree* exclusive);
+  Status build_directory(Node& node, Node& parent, const DirectoryListing::Entry& entry,
+                         const MergedDirectory& listing, sys::At at, const struct statx& st);
+  Result<Node*> find_hard_link(Node& parent, std::string_view name, const Observed& observed,
+                               Node& fresh, const ExclusiveTree* exclusive);
+
+  // copy_up.cc
+  enum class Need { Attributes, Data };
+  class Claim;
+  // Brings the object into its writable layer. Takes and releases the tree lock; the
+  // data is copied under no lock but the claim on this one node.
+  // `keep_bytes`: content beyond it is about to be truncated.
+  Status copy_up(NodeId id, Need need, std::uint64_t keep_bytes = ~std::uint64_t{0});
+  Result<bool> needs_copy_up(Node& node, Need need);
+  Status copy_up_directory(Node& dir, const ExclusiveTree& lock);
+  Status copy_up_file(Node& node, CopyContent content, const ExclusiveTree& lock);
+  Status copy_up_data(NodeId id, std::uint64_t keep_bytes);
+  Status fill_metacopy(NodeId id, std::uint64_t keep_bytes);
+  Status publish_copy(Node& node, Staged& staged, const struct statx& lower,
+                      const ExclusiveTree& lock);
+  Status mark_impure(Node& dir, const ExclusiveTree& lock);
+  Result<CopySource> copy_source(const Located& located, const Node& node);
+  Result<Content> content_of(Node& node);
+  // So that a metacopy file finds its data under another name.
+  Status redirect_metacopy(Node& node, const ExclusiveTree& lock);
+  Result<UniqueFd> open_data_below(Node& node, const ExclusiveTree& lock);
+  Result<UniqueFd> open_content(Node& node, int flags, const ExclusiveTree* lock);
+
+  // namespace.cc
+  struct NewName {
+    WritableLayer* layer;
+    SharedFd dir;
+    bool whiteout;  // the layer has a whiteout of the name
+  };
+  Result<NewName> prepare_name(Node& parent, std::string_view name, const MergedDirectory& listing,
+                               const ExclusiveTree& lock);
+  WritableLayer* layer_for_name(Node& parent, std::string_view name,
+                                const MergedDirectory& listing);
+  Result<NewObject> describe_new(Node& parent, const NewName& where, const Caller& caller,
+                                 mode_t mode, dev_t rdev, std::string_view symlink_target);
+  Result<UniqueFd> create_directly(const NewName& where, const std::string& name,
+                                   const Caller& caller, mode_t mode, dev_t rdev,
+                                   std::string_view symlink_target);
+  // The directory's path in a layer below.
+  LayerPath source_path(const Node& dir, LayerIndex layer) const;
+  bool may_create_directly(const NewName& where, const Caller& caller) const;
+  void show_name(Node& parent, MergedDirectory& listing, std::string_view name,
+                 unsigned char type, const NewName& where);
+  Status remove_entry(Node& parent, const DirectoryListing::Entry& entry, Node& child,
+                      MergedDirectory& listing, const ExclusiveTree& lock);
+  // The object leaves (parent, name) for work/, a whiteout taking its place if `hide`.
+  Status park(WritableLayer& layer, Node& node, int dir, const std::string& name, bool hide);
+  Status leave_whiteout(WritableLayer& layer, int from, const std::string& name, sys::At to);
+  void note_whiteout(MergedDirectory& listing, LayerIndex layer, std::string_view name);
+  void detach_lower(Node& node);
+
+  // rename.cc
+  struct RenameSide;
+  Result<RenameSide> rename_side(NodeId parent, std::string_view name, const ExclusiveTree& lock);
+  // A node of the two that must be copied up first, with its lookup counted; 0 for none.
+  Result<NodeId> rename_locked(RenameSide& from, RenameSide& to, unsigned flags,
+                               const ExclusiveTree& lock);
+  Status prepare_moved(RenameSide& from, const RenameSide& to, const ExclusiveTree& lock);
+  Status clear_target_directory(RenameSide& to, const ExclusiveTree& lock);
+  Status move_name(RenameSide& from, RenameSide& to, const ExclusiveTree& lock);
+  Status exchange_names(RenameSide& from, RenameSide& to, const ExclusiveTree& lock);
+  Status move_between_layers(RenameSide& from, RenameSide& to, const ExclusiveTree& lock);
+  void move_node(RenameSide& from, RenameSide& to);
+  void target_gone(RenameSide& to, std::string parked);
+
+  // links.cc: hard links through copy-up
+  std::string index_name(const struct statx& lower) const;
+  bool is_indexable(const struct statx& lower) const;
+  void apply_file_marks(Node& fresh, const FileMarks& marks, const struct statx& st);
+  Status find_in_index(Node& fresh, Observed& observed);
+  Status publish_to_index(Node& node, Staged& staged, const struct statx& lower);
+  // Gives the node's own name to its inode in the index.
+  Status link_from_index(Node& node, const ExclusiveTree& lock);
+  Status change_link_delta(Node& node, int by);
+  // After a name of an indexed file is gone: the index entry goes with the last.
+  Status settle_index(Node& node);
+
+  LayerStack stack_;
+  std::unique_ptr<WritableLayer> upper_;
+  std::unique_ptr<WritableLayer> init_;
+  const FileSystemOptions options_;
+  SharedFd work_fd_;
+  SharedFd init_work_fd_;
+  SharedFd index_fd_;
+
+  // Order: in_flight_ claims, then tree_, then the leaf locks inside the members below.
+  mutable std::shared_mutex tree_;
+  InoMap inos_;
+  NodeTable table_;
+  DescriptorCache descriptors_;
+  ListingCache listings_;
+  CopyUpCounters copied_up_;
+
+  std::mutex in_flight_mutex_;
+  std::condition_variable in_flight_done_;
+  std::unordered_set<NodeId> in_flight_;
+};
+
+}  // namespace layerfs

@@ -1,0 +1,332 @@
+// Handlers of file data. No open-file state is needed to serve them: a descriptor is
+// found by node, so that it follows a copy-up.
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "fs/request.h"
+
+namespace layerfs {
+namespace {
+
+using Access = FileSystem::Access;
+
+bool writes(int flags) { return (flags & O_ACCMODE) != O_RDONLY; }
+
+OpenModes::Register register_with(fuse_req_t req) {
+  return [req]([[maybe_unused]] int fd) -> int {
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+    return fuse_passthrough_open(req, fd);
+#else
+    return 0;
+#endif
+  };
+}
+
+// Decides how the file just opened is read and written, and says so in `fi`.
+Status enter_mode(FuseContext& context, fuse_req_t req, NodeId node, SharedFd fd,
+                  fuse_file_info* fi) {
+  if (context.settings.io == IoMode::Cached) {
+    fi->fh = 0;
+    fi->keep_cache = 1;
+    return {};
+  }
+  const auto write = writes(fi->flags) ? OpenModes::Write::Yes : OpenModes::Write::No;
+  LFS_ASSIGN(const OpenModes::Opened opened,
+             context.open_modes.open(node, write, std::move(fd), register_with(req)));
+  fi->fh = opened.handle;
+  fi->keep_cache = opened.keep_cache ? 1 : 0;
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+  fi->backing_id = opened.backing_id;
+#endif
+  return {};
+}
+
+void leave_mode(FuseContext& context, fuse_req_t req, NodeId node, std::uint64_t handle) {
+  if (handle == 0) {
+    return;
+  }
+  const auto released = context.open_modes.release(node, handle, [req]([[maybe_unused]] int id) {
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+    fuse_passthrough_close(req, id);
+#else
+    (void)req;
+#endif
+  });
+  if (released.was_writable_passthrough) {
+    // Attributes only (offset below 0): the kernel asks again for what a mapping changed.
+    fuse_lowlevel_notify_inval_inode(context.session, node, -1, 0);
+  }
+}
+
+void on_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
+  serve(req, Op::Open, [&](FuseContext& context) -> Answer {
+    if (context.settings.io == IoMode::Cached) {
+      // Once for all: the kernel opens, closes and caches by itself from now on.
+      return Errno(ENOSYS);
+    }
+    if ((fi->flags & O_TRUNC) != 0) {
+      AttributeChange truncate;
+      truncate.size = 0;
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+      truncate.kill_set_ids = fi->kill_suidgid != 0;
+#endif
+      if (const auto done = context.fs.set_attributes(ino, truncate); !done) {
+        return done.error();
+      }
+    }
+    if (const auto entered = enter_mode(context, req, ino, nullptr, fi); !entered) {
+      return entered.error();
+    }
+    if (fuse_reply_open(req, fi) < 0) {
+      leave_mode(context, req, ino, fi->fh);
+    }
+    return {};
+  });
+}
+
+void on_release(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
+  serve(req, Op::Release, [&](FuseContext& context) {
+    leave_mode(context, req, ino, fi->fh);
+    return answer(Status(), req);
+  });
+}
+
+Answer reply_create(FuseContext& context, fuse_req_t req, const FileSystem::Creation& creation,
+                    fuse_file_info* fi) {
+  if (const auto entered = enter_mode(context, req, creation.entry.id, creation.fd, fi); !entered) {
+    context.fs.take_back(creation.entry);
+    return entered.error();
+  }
+  const fuse_entry_param param = entry_param(context, creation.entry);
+  if (fuse_reply_create(req, &param, fi) < 0) {
+    leave_mode(context, req, creation.entry.id, fi->fh);
+    context.fs.take_back(creation.entry);
+  }
+  return {};
+}
+
+// The name appeared since the kernel last asked: as open(2) without O_EXCL has it.
+Answer open_existing(FuseContext& context, fuse_req_t req, fuse_ino_t parent, const char* name,
+                     fuse_file_info* fi) {
+  const auto entry = context.fs.lookup(parent, name);
+  if (!entry) {
+    return entry.error();
+  }
+  FileSystem::Creation found{*entry, nullptr};
+  if ((fi->flags & O_TRUNC) != 0) {
+    AttributeChange truncate;
+    truncate.size = 0;
+    const auto done = context.fs.set_attributes(entry->id, truncate);
+    if (!done) {
+      context.fs.take_back(*entry);
+      return done.error();
+    }
+    found.entry.attr = *done;
+  }
+  return reply_create(context, req, found, fi);
+}
+
+void on_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
+               fuse_file_info* fi) {
+  serve(req, Op::Create, [&](FuseContext& context) -> Answer {
+    const auto created = context.fs.create_node(parent, name, caller_of(req),
+                                                (mode & 07777) | S_IFREG, 0, "");
+    if (!created) {
+      if (created.error().value() == EEXIST && (fi->flags & O_EXCL) == 0) {
+        return open_existing(context, req, parent, name, fi);
+      }
+      return created.error();
+    }
+    return reply_create(context, req, *created, fi);
+  });
+}
+
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+void on_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, fuse_file_info* fi) {
+  serve(req, Op::Tmpfile, [&](FuseContext& context) -> Answer {
+    const auto created =
+        context.fs.create_nameless(parent, caller_of(req), (mode & 07777) | S_IFREG);
+    return created ? reply_create(context, req, *created, fi) : Answer(created.error());
+  });
+}
+#endif
+
+void on_flush(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* /*fi*/) {
+  // Once for all: close(2) writes what the kernel gathered, and has nothing to ask.
+  serve(req, Op::Flush, [&](FuseContext&) -> Answer { return Errno(ENOSYS); });
+}
+
+void on_read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset,
+             fuse_file_info* /*fi*/) {
+  serve(req, Op::Read, [&](FuseContext& context) -> Answer {
+    const auto fd = context.fs.data(ino, Access::Read);
+    if (!fd) {
+      return fd.error();
+    }
+    thread_local std::vector<char> buffer;
+    buffer.resize(std::max(buffer.size(), size));
+    std::size_t filled = 0;
+    while (filled < size) {
+      const ssize_t n = ::pread((*fd)->get(), buffer.data() + filled, size - filled,
+                                offset + static_cast<off_t>(filled));
+      if (n < 0 && errno == EINTR) {
+        continue;
+      }
+      if (n < 0) {
+        return Errno::last();
+      }
+      if (n == 0) {
+        break;
+      }
+      filled += static_cast<std::size_t>(n);
+    }
+    fuse_reply_buf(req, buffer.data(), filled);
+    return {};
+  });
+}
+
+void on_write(fuse_req_t req, fuse_ino_t ino, const char* data, std::size_t size, off_t offset,
+              [[maybe_unused]] fuse_file_info* fi) {
+  serve(req, Op::Write, [&](FuseContext& context) -> Answer {
+    const auto fd = context.fs.data(ino, Access::Write);
+    if (!fd) {
+      return fd.error();
+    }
+    std::size_t written = 0;
+    while (written < size) {
+      const ssize_t n = ::pwrite((*fd)->get(), data + written, size - written,
+                                 offset + static_cast<off_t>(written));
+      if (n < 0 && errno == EINTR) {
+        continue;
+      }
+      if (n < 0 && written == 0) {
+        return Errno::last();
+      }
+      if (n <= 0) {
+        break;
+      }
+      written += static_cast<std::size_t>(n);
+    }
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+    if (fi->kill_suidgid != 0) {
+      if (const auto killed = context.fs.kill_set_ids(ino); !killed) {
+        return killed.error();
+      }
+    }
+#endif
+    fuse_reply_write(req, written);
+    return {};
+  });
+}
+
+void on_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, fuse_file_info* /*fi*/) {
+  serve(req, Op::Fsync, [&](FuseContext& context) {
+    return answer(context.fs.sync(ino, data_only != 0), req);
+  });
+}
+
+void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+                  fuse_file_info* /*fi*/) {
+  serve(req, Op::Fallocate, [&](FuseContext& context) -> Answer {
+    const auto fd = context.fs.data(ino, Access::Write);
+    if (!fd) {
+      return fd.error();
+    }
+    const bool done = ::fallocate((*fd)->get(), mode, offset, length) == 0;
+    return answer(done ? Status() : Status(Errno::last()), req);
+  });
+}
+
+void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_file_info* /*fi*/) {
+  serve(req, Op::Lseek, [&](FuseContext& context) -> Answer {
+    const auto fd = context.fs.data(ino, Access::Read);
+    if (!fd) {
+      return fd.error();
+    }
+    const off_t found = ::lseek((*fd)->get(), offset, whence);
+    if (found < 0) {
+      return Errno::last();
+    }
+    fuse_reply_lseek(req, found);
+    return {};
+  });
+}
+
+void on_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse_file_info* /*fi*/,
+                        fuse_ino_t to, off_t to_offset, fuse_file_info* /*to_fi*/, std::size_t size,
+                        int /*flags*/) {
+  serve(req, Op::CopyFileRange, [&](FuseContext& context) -> Answer {
+    const auto out = context.fs.data(to, Access::Write);
+    const auto in = context.fs.data(from, Access::Read);
+    if (!in || !out) {
+      return !out ? out.error() : in.error();
+    }
+    const ssize_t n = ::copy_file_range((*in)->get(), &from_offset, (*out)->get(), &to_offset, size, 0);
+    if (n < 0) {
+      // The kernel copies by reading and writing when it is told so; ENOSYS would stop
+      // it from ever asking again.
+      const Errno error = Errno::last();
+      return error.value() == EXDEV || error.value() == ENOSYS ? Errno(EOPNOTSUPP) : error;
+    }
+    fuse_reply_write(req, static_cast<std::size_t>(n));
+    return {};
+  });
+}
+
+void on_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void* /*arg*/,
+              fuse_file_info* /*fi*/, unsigned flags, const void* in, std::size_t in_size,
+              std::size_t out_size) {
+  serve(req, Op::Ioctl, [&](FuseContext& context) -> Answer {
+    // The commands carry `long` in their number and an int in their data
+    // (ioctl_iflags(2)).
+    const bool get = command == FS_IOC_GETFLAGS || command == FS_IOC_GETVERSION;
+    const bool set = command == FS_IOC_SETFLAGS;
+    if ((flags & FUSE_IOCTL_COMPAT) != 0 || (!get && !set)) {
+      return Errno(ENOTTY);
+    }
+    int value = 0;
+    if (set) {
+      if (in_size < sizeof(value)) {
+        return Errno(EINVAL);
+      }
+      std::memcpy(&value, in, sizeof(value));
+    }
+    const auto fd = context.fs.open_for_flags(ino, set ? Access::Write : Access::Read);
+    if (!fd) {
+      return fd.error();
+    }
+    if (::ioctl(fd->get(), command, &value) < 0) {
+      return Errno::last();
+    }
+    fuse_reply_ioctl(req, 0, get ? &value : nullptr,
+                     get ? std::min(out_size, sizeof(value)) : 0);
+    return {};
+  });
+}
+
+}  // namespace
+
+void add_data_operations(fuse_lowlevel_ops& ops) {
+  ops.open = on_open;
+  ops.release = on_release;
+  ops.create = on_create;
+  ops.flush = on_flush;
+  ops.read = on_read;
+  ops.write = on_write;
+  ops.fsync = on_fsync;
+  ops.fallocate = on_fallocate;
+  ops.lseek = on_lseek;
+  ops.copy_file_range = on_copy_file_range;
+  ops.ioctl = on_ioctl;
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+  ops.tmpfile = on_tmpfile;
+#endif
+}
+
+}  // namespace layerfs

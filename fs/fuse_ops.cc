@@ -1,0 +1,305 @@
+#include "fs/fuse_ops.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cstring>
+
+#include "fs/fuse_init.h"
+#include "fs/request.h"
+
+namespace layerfs {
+
+double attribute_timeout(FuseContext& context, NodeId node) {
+  // A mapping of a file that is passed through changes size and times unseen.
+  return context.open_modes.may_change_unseen(node) ? 0.0 : context.settings.timeout;
+}
+
+fuse_entry_param entry_param(FuseContext& context, const NodeEntry& entry) {
+  fuse_entry_param param{};
+  param.ino = entry.id;
+  param.attr = entry.attr;
+  param.entry_timeout = context.settings.timeout;
+  param.attr_timeout = attribute_timeout(context, entry.id);
+  return param;
+}
+
+void reply_entry(FuseContext& context, fuse_req_t req, const NodeEntry& entry) {
+  const fuse_entry_param param = entry_param(context, entry);
+  if (fuse_reply_entry(req, &param) < 0) {
+    context.fs.take_back(entry);
+  }
+}
+
+namespace {
+
+void on_init(void* userdata, fuse_conn_info* conn) {
+  auto& context = *static_cast<FuseContext*>(userdata);
+  negotiate(context, conn);
+  if (context.on_ready) {
+    context.on_ready();
+  }
+}
+
+void on_lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  serve(req, Op::Lookup, [&](FuseContext& context) -> Answer {
+    const auto entry = context.fs.lookup(parent, name);
+    if (entry) {
+      reply_entry(context, req, *entry);
+      return {};
+    }
+    if (entry.error().value() != ENOENT) {
+      return entry.error();
+    }
+    // Nodeid 0: the kernel may remember that there is nothing.
+    fuse_entry_param nothing{};
+    nothing.entry_timeout = context.settings.timeout;
+    fuse_reply_entry(req, &nothing);
+    return {};
+  });
+}
+
+void on_forget(fuse_req_t req, fuse_ino_t ino, std::uint64_t count) {
+  auto& context = *static_cast<FuseContext*>(fuse_req_userdata(req));
+  const auto start = std::chrono::steady_clock::now();
+  context.fs.forget(ino, count);
+  context.statistics.record(Op::Forget, std::chrono::steady_clock::now() - start, false);
+  fuse_reply_none(req);
+}
+
+void on_forget_multi(fuse_req_t req, std::size_t count, fuse_forget_data* forgets) {
+  auto& context = *static_cast<FuseContext*>(fuse_req_userdata(req));
+  const auto start = std::chrono::steady_clock::now();
+  for (std::size_t i = 0; i < count; ++i) {
+    context.fs.forget(forgets[i].ino, forgets[i].nlookup);
+  }
+  context.statistics.record(Op::Forget, std::chrono::steady_clock::now() - start, false);
+  fuse_reply_none(req);
+}
+
+void on_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* /*fi*/) {
+  serve(req, Op::Getattr, [&](FuseContext& context) -> Answer {
+    const auto attr = context.fs.get_attributes(ino);
+    if (!attr) {
+      return attr.error();
+    }
+    fuse_reply_attr(req, &*attr, attribute_timeout(context, ino));
+    return {};
+  });
+}
+
+struct timespec time_of(int to_set, int set, int now, const struct timespec& value) {
+  if ((to_set & now) != 0) {
+    return {0, UTIME_NOW};
+  }
+  return (to_set & set) != 0 ? value : timespec{0, UTIME_OMIT};
+}
+
+void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_set,
+                fuse_file_info* /*fi*/) {
+  serve(req, Op::Setattr, [&](FuseContext& context) -> Answer {
+    AttributeChange change;
+    if ((to_set & FUSE_SET_ATTR_MODE) != 0) {
+      change.mode = attr->st_mode;
+    }
+    if ((to_set & FUSE_SET_ATTR_UID) != 0) {
+      change.uid = attr->st_uid;
+    }
+    if ((to_set & FUSE_SET_ATTR_GID) != 0) {
+      change.gid = attr->st_gid;
+    }
+    if ((to_set & FUSE_SET_ATTR_SIZE) != 0) {
+      change.size = attr->st_size;
+    }
+    change.atime = time_of(to_set, FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW, attr->st_atim);
+    change.mtime = time_of(to_set, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW, attr->st_mtim);
+    // FATTR_KILL_SUIDGID has the value of libfuse's KILL_SUID. Nothing at all to set is
+    // what the kernel sends where it relies on us to drop the bits (fs/fuse/dir.c:
+    // fuse_setattr with handle_killpriv_v2).
+    change.kill_set_ids = (to_set & FUSE_SET_ATTR_KILL_SUID) != 0 || to_set == 0;
+    const auto changed = context.fs.set_attributes(ino, change);
+    if (!changed) {
+      return changed.error();
+    }
+    fuse_reply_attr(req, &*changed, attribute_timeout(context, ino));
+    return {};
+  });
+}
+
+void on_readlink(fuse_req_t req, fuse_ino_t ino) {
+  serve(req, Op::Readlink, [&](FuseContext& context) -> Answer {
+    const auto target = context.fs.read_link(ino);
+    if (!target) {
+      return target.error();
+    }
+    fuse_reply_readlink(req, target->c_str());
+    return {};
+  });
+}
+
+void make(fuse_req_t req, Op op, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev,
+          const char* target) {
+  serve(req, op, [&](FuseContext& context) -> Answer {
+    const auto made = context.fs.create_node(parent, name, caller_of(req), mode, rdev, target);
+    if (!made) {
+      return made.error();
+    }
+    reply_entry(context, req, made->entry);
+    return {};
+  });
+}
+
+void on_mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) {
+  make(req, Op::Mknod, parent, name, mode, rdev, "");
+}
+
+void on_mkdir(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) {
+  make(req, Op::Mkdir, parent, name, (mode & 07777) | S_IFDIR, 0, "");
+}
+
+void on_symlink(fuse_req_t req, const char* target, fuse_ino_t parent, const char* name) {
+  make(req, Op::Symlink, parent, name, S_IFLNK | 0777, 0, target);
+}
+
+void on_unlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  serve(req, Op::Unlink, [&](FuseContext& context) {
+    return answer(context.fs.remove(parent, name, sys::UnlinkKind::File), req);
+  });
+}
+
+void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  serve(req, Op::Rmdir, [&](FuseContext& context) {
+    return answer(context.fs.remove(parent, name, sys::UnlinkKind::Directory), req);
+  });
+}
+
+void on_rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
+               const char* new_name, unsigned flags) {
+  serve(req, Op::Rename, [&](FuseContext& context) {
+    return answer(context.fs.rename(parent, name, new_parent, new_name, flags), req);
+  });
+}
+
+void on_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char* new_name) {
+  serve(req, Op::Link, [&](FuseContext& context) -> Answer {
+    const auto entry = context.fs.link(ino, new_parent, new_name);
+    if (!entry) {
+      return entry.error();
+    }
+    reply_entry(context, req, *entry);
+    return {};
+  });
+}
+
+void on_statfs(fuse_req_t req, fuse_ino_t /*ino*/) {
+  serve(req, Op::Statfs, [&](FuseContext& context) -> Answer {
+    auto st = context.fs.statistics();
+    if (!st) {
+      return st.error();
+    }
+    st->f_namemax = context.settings.name_max;
+    fuse_reply_statfs(req, &*st);
+    return {};
+  });
+}
+
+void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value,
+                 std::size_t size, int flags) {
+  serve(req, Op::Setxattr, [&](FuseContext& context) {
+    return answer(context.fs.set_xattr(ino, name, {value, size}, flags), req);
+  });
+}
+
+// As getxattr(2): size 0 asks for the length.
+Answer reply_bytes(fuse_req_t req, std::string_view bytes, std::size_t size) {
+  if (size == 0) {
+    fuse_reply_xattr(req, bytes.size());
+  } else if (bytes.size() > size) {
+    return Errno(ERANGE);
+  } else {
+    fuse_reply_buf(req, bytes.data(), bytes.size());
+  }
+  return {};
+}
+
+void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, std::size_t size) {
+  serve(req, Op::Getxattr, [&](FuseContext& context) -> Answer {
+    if (!context.settings.xattrs) {
+      return Errno(ENOSYS);
+    }
+    const auto value = context.fs.get_xattr(ino, name);
+    return value ? reply_bytes(req, *value, size) : Answer(value.error());
+  });
+}
+
+void on_listxattr(fuse_req_t req, fuse_ino_t ino, std::size_t size) {
+  serve(req, Op::Listxattr, [&](FuseContext& context) -> Answer {
+    if (!context.settings.xattrs) {
+      return Errno(ENOSYS);
+    }
+    const auto names = context.fs.list_xattrs(ino);
+    if (!names) {
+      return names.error();
+    }
+    std::string list;
+    for (const std::string& name : *names) {
+      list.append(name).push_back('\0');
+    }
+    return reply_bytes(req, list, size);
+  });
+}
+
+void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
+  serve(req, Op::Removexattr, [&](FuseContext& context) {
+    return answer(context.fs.remove_xattr(ino, name), req);
+  });
+}
+
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 18)
+void on_statx(fuse_req_t req, fuse_ino_t ino, int /*flags*/, int /*mask*/, fuse_file_info* /*fi*/) {
+  serve(req, Op::Statx, [&](FuseContext& context) -> Answer {
+    auto st = context.fs.get_extended_attributes(ino);
+    if (!st) {
+      return st.error();
+    }
+    fuse_reply_statx(req, 0, &*st, attribute_timeout(context, ino));
+    return {};
+  });
+}
+#endif
+
+}  // namespace
+
+const fuse_lowlevel_ops& fuse_operations() {
+  static const fuse_lowlevel_ops kOperations = [] {
+    fuse_lowlevel_ops ops{};
+    ops.init = on_init;
+    ops.lookup = on_lookup;
+    ops.forget = on_forget;
+    ops.forget_multi = on_forget_multi;
+    ops.getattr = on_getattr;
+    ops.setattr = on_setattr;
+    ops.readlink = on_readlink;
+    ops.mknod = on_mknod;
+    ops.mkdir = on_mkdir;
+    ops.symlink = on_symlink;
+    ops.unlink = on_unlink;
+    ops.rmdir = on_rmdir;
+    ops.rename = on_rename;
+    ops.link = on_link;
+    ops.statfs = on_statfs;
+    ops.setxattr = on_setxattr;
+    ops.getxattr = on_getxattr;
+    ops.listxattr = on_listxattr;
+    ops.removexattr = on_removexattr;
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 18)
+    ops.statx = on_statx;
+#endif
+    add_data_operations(ops);
+    add_directory_operations(ops);
+    return ops;
+  }();
+  return kOperations;
+}
+
+}  // namespace layerfs

@@ -1,0 +1,82 @@
+#include "fs/open_modes.h"
+
+namespace layerfs {
+namespace {
+
+std::uint64_t handle_of(OpenModes::Mode mode, OpenModes::Write write) {
+  return static_cast<std::uint64_t>(mode) | static_cast<std::uint64_t>(write);
+}
+bool is_passthrough(std::uint64_t handle) {
+  return (handle & static_cast<std::uint64_t>(OpenModes::Mode::Passthrough)) != 0;
+}
+bool is_writer(std::uint64_t handle) {
+  return (handle & static_cast<std::uint64_t>(OpenModes::Write::Yes)) != 0;
+}
+
+}  // namespace
+
+Result<OpenModes::Opened> OpenModes::open(NodeId node, Write write, SharedFd fd,
+                                          const Register& register_fd) {
+  if (write == Write::Yes && !fd) {
+    // Before the lock: a copy-up may take long.
+    LFS_ASSIGN(fd, fs_.data(node, FileSystem::Access::Write));
+  }
+  const std::lock_guard lock(mutex_);
+  State& state = states_[node];
+  const bool in_writable = fs_.is_writable_data(node);
+  if (state.cached == 0 && (in_writable || fs_.is_read_only())) {
+    if (state.backing_id == 0) {
+      if (!fd) {
+        auto opened = fs_.data(node, in_writable ? FileSystem::Access::Write
+                                                 : FileSystem::Access::Read);
+        if (!opened) {
+          return opened.error();
+        }
+        fd = std::move(*opened);
+      }
+      state.backing_id = register_fd(fd->get());
+    }
+    if (state.backing_id > 0) {
+      ++state.passthrough;
+      state.writers += write == Write::Yes ? 1 : 0;
+      return Opened{Mode::Passthrough, state.backing_id, false, handle_of(Mode::Passthrough, write)};
+    }
+    state.backing_id = 0;
+  }
+  ++state.cached;
+  // What was passed through went past the page cache, which may be old.
+  return Opened{Mode::Cached, 0, !in_writable, handle_of(Mode::Cached, write)};
+}
+
+OpenModes::Released OpenModes::release(NodeId node, std::uint64_t handle,
+                                       const Unregister& unregister) {
+  const std::lock_guard lock(mutex_);
+  const auto it = states_.find(node);
+  if (it == states_.end()) {
+    return {false};
+  }
+  State& state = it->second;
+  if (is_passthrough(handle)) {
+    --state.passthrough;
+    state.writers -= is_writer(handle) ? 1 : 0;
+    if (state.passthrough == 0 && state.backing_id > 0) {
+      unregister(state.backing_id);
+      state.backing_id = 0;
+    }
+  } else {
+    --state.cached;
+  }
+  const bool last_writer = is_passthrough(handle) && is_writer(handle) && state.writers == 0;
+  if (state.cached == 0 && state.passthrough == 0) {
+    states_.erase(it);
+  }
+  return {last_writer};
+}
+
+bool OpenModes::may_change_unseen(NodeId node) {
+  const std::lock_guard lock(mutex_);
+  const auto it = states_.find(node);
+  return it != states_.end() && it->second.writers > 0;
+}
+
+}  // namespace layerfs

@@ -1,0 +1,394 @@
+// Names that move.
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "fs/file_system.h"
+#include "layers/path_text.h"
+
+namespace layerfs {
+
+// One of the two names, as it is under the exclusive lock. `node` has a lookup counted,
+// given back by the destructor.
+struct FileSystem::RenameSide {
+  FileSystem* fs = nullptr;
+  Node* parent = nullptr;
+  SharedListing listing;
+  std::string name;
+  Node* node = nullptr;  // null: no such name
+  LayerIndex layer = 0;  // of the entry
+  bool exists_below = false;
+  NewName where;  // for changes of this name
+
+  RenameSide() = default;
+  RenameSide(RenameSide&& other) noexcept
+      : fs(other.fs),
+        parent(other.parent),
+        listing(std::move(other.listing)),
+        name(std::move(other.name)),
+        node(std::exchange(other.node, nullptr)),
+        layer(other.layer),
+        exists_below(other.exists_below),
+        where(std::move(other.where)) {}
+  RenameSide& operator=(RenameSide&&) = delete;
+  ~RenameSide() {
+    if (node != nullptr) {
+      fs->forget(node->id, 1);
+    }
+  }
+  sys::At at() const { return {where.dir->get(), name.c_str()}; }
+  bool is_in_lower() const { return fs->stack_.at(layer).role == LayerRole::Lower; }
+  // A layer below shows, or would show, the name if this layer's entry were gone.
+  bool needs_whiteout() const { return node != nullptr && (is_in_lower() || exists_below); }
+  // Something below must not shine through what is put here.
+  bool covers() const { return where.whiteout || needs_whiteout(); }
+};
+
+Result<FileSystem::RenameSide> FileSystem::rename_side(NodeId parent, std::string_view name,
+                                                       const ExclusiveTree& lock) {
+  RenameSide side;
+  side.fs = this;
+  side.name = name;
+  LFS_ASSIGN(side.parent, node_of(parent));
+  LFS_ASSIGN(side.listing, listing_of(*side.parent));
+  if (const auto* entry = side.listing->visible.find(name)) {
+    side.layer = entry->layer;
+    side.exists_below = (entry->flags & kExistsBelow) != 0;
+    std::optional<Observed> observed;
+    LFS_ASSIGN(side.node, child_of(*side.parent, *entry, *side.listing, observed, &lock));
+  }
+  return side;
+}
+
+Status FileSystem::rename(NodeId parent, std::string_view name, NodeId new_parent,
+                          std::string_view new_name, unsigned flags) {
+  if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) {
+    return Errno(EINVAL);
+  }
+  if (new_name.size() > kMaxNameBytes) {
+    return Errno(ENAMETOOLONG);
+  }
+  if (is_reserved_name(new_name)) {
+    return Errno(EINVAL);
+  }
+  NodeId copy_first = 0;
+  for (;;) {
+    if (copy_first != 0) {
+      const auto copied = copy_up(copy_first, Need::Attributes);
+      forget(copy_first, 1);
+      LFS_TRY(copied);
+    }
+    const ExclusiveTree lock(tree_);
+    LFS_ASSIGN(RenameSide from, rename_side(parent, name, lock));
+    LFS_ASSIGN(RenameSide to, rename_side(new_parent, new_name, lock));
+    LFS_ASSIGN(copy_first, rename_locked(from, to, flags, lock));
+    if (copy_first == 0) {
+      return {};
+    }
+  }
+}
+
+Result<NodeId> FileSystem::rename_locked(RenameSide& from, RenameSide& to, unsigned flags,
+                                         const ExclusiveTree& lock) {
+  const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+  if (from.node == nullptr || (exchange && to.node == nullptr)) {
+    return Errno(ENOENT);
+  }
+  if (!upper_) {
+    return Errno(EROFS);
+  }
+  if ((flags & RENAME_NOREPLACE) != 0 && to.node != nullptr) {
+    return Errno(EEXIST);
+  }
+  if (from.node == to.node) {
+    return NodeId{0};  // two names of one object: rename(2) does nothing
+  }
+  if (!exchange && to.node != nullptr) {
+    if (to.node->is_dir() && !from.node->is_dir()) {
+      return Errno(EISDIR);
+    }
+    if (!to.node->is_dir() && from.node->is_dir()) {
+      return Errno(ENOTDIR);
+    }
+    if (to.node->is_dir()) {
+      LFS_ASSIGN(const SharedListing content, listing_of(*to.node));
+      if (!content->visible.empty()) {
+        return Errno(ENOTEMPTY);
+      }
+    }
+  }
+  for (const RenameSide* side : {&from, &to}) {
+    Node* node = side->node;
+    const bool moves = side == &from || exchange;
+    bool copies = false;
+    if (node != nullptr && moves) {
+      // A name that only a lower has of an inode in the index must get one in the upper.
+      LFS_ASSIGN(copies, needs_copy_up(*node, Need::Attributes));
+      copies = copies || (side->is_in_lower() && !node->is_dir() && node->place != Place::Indexed);
+    }
+    if (copies) {
+      table_.ref(*node);
+      return node->id;
+    }
+  }
+  LFS_ASSIGN(from.where, prepare_name(*from.parent, from.name, *from.listing, lock));
+  LFS_ASSIGN(to.where, prepare_name(*to.parent, to.name, *to.listing, lock));
+  if (from.where.layer != to.where.layer) {
+    LFS_TRY(exchange ? Status(Errno(EXDEV)) : move_between_layers(from, to, lock));
+    return NodeId{0};
+  }
+  LFS_TRY(prepare_moved(from, to, lock));
+  if (exchange) {
+    LFS_TRY(prepare_moved(to, from, lock));
+    LFS_TRY(exchange_names(from, to, lock));
+  } else {
+    LFS_TRY(move_name(from, to, lock));
+  }
+  return NodeId{0};
+}
+
+// Makes what is about to move right for its new place, harmless where it still is.
+Status FileSystem::prepare_moved(RenameSide& from, const RenameSide& to,
+                                 const ExclusiveTree& lock) {
+  Node& node = *from.node;
+  WritableLayer& layer = *from.where.layer;
+  if (!node.is_dir()) {
+    if (from.is_in_lower() && node.place == Place::Indexed) {
+      // The inode has been copied up under another name; this one moves by linking.
+      LFS_TRY(mark_impure(*from.parent, lock));
+      LFS_TRY(sys::link_at({index_fd_->get(), node.extra->index_name.c_str()}, from.at()));
+      LFS_TRY(change_link_delta(node, -1));
+      node.extra->linked_in_upper = true;
+      from.layer = layer.index();
+      from.exists_below = true;
+      from.listing->visible.set(from.name, node.type, from.layer, kExistsBelow);
+    }
+    LFS_TRY(redirect_metacopy(node, lock));
+  } else if (!node.dir->sources.empty()) {
+    const bool all_lower = stack_.at(node.dir->sources.front().layer).role == LayerRole::Lower;
+    const std::string path = "/" + node.dir->view.text();
+    // A private directory cannot move out of the init layer, and without a redirect the
+    // lower part would stay behind: mv(1) copies instead.
+    if (!all_lower || !options_.redirect || !layer.marks().has_xattrs() || path.size() > 4000) {
+      return Errno(EXDEV);
+    }
+    LFS_ASSIGN(const SharedFd self, directory_fd(node, layer.index()));
+    LFS_TRY(layer.marks().set_redirect({self->get()}, path));
+  } else if (to.covers()) {
+    LFS_ASSIGN(const SharedFd self, directory_fd(node, layer.index()));
+    LFS_TRY(layer.marks().set_opaque({self->get()}));
+  }
+  if (from.parent->dir->impure) {
+    LFS_TRY(mark_impure(*to.parent, lock));
+  }
+  return {};
+}
+
+// An empty directory that the rename replaces may hold whiteouts in its layer, and must
+// be found by those who have it open: a clean one takes its place first.
+Status FileSystem::clear_target_directory(RenameSide& to, const ExclusiveTree& /*lock*/) {
+  WritableLayer& layer = *to.where.layer;
+  LFS_ASSIGN(const Located located, locate(*to.node));
+  LFS_ASSIGN(const CopySource source, copy_source(located, *to.node));
+  LFS_ASSIGN(Staged staged, layer.stage_copy(source));
+  LFS_TRY(layer.marks().set_opaque(staged.entry.at()));
+  if (layer.marks().form() == WhiteoutForm::DotWh || !layer.marks().has_xattrs()) {
+    // The marker of an opaque directory is a file: the clean directory is not empty for
+    // the kernel, so it goes instead, its name covered by a whiteout.
+    const std::string parked = layer.workdir().temp_name();
+    LFS_TRY(leave_whiteout(layer, to.where.dir->get(), to.name, {layer.workdir().fd(), parked.c_str()}));
+    note_whiteout(*to.listing, layer.index(), to.name);
+    to.where.whiteout = true;
+    target_gone(to, parked);
+    return {};
+  }
+  LFS_TRY(sys::rename_at(staged.entry.at(), to.at(), RENAME_EXCHANGE));
+  target_gone(to, staged.entry.release());
+  return {};
+}
+
+// The object at `to` has lost that name; if it was the last, `parked` in work/ is it.
+void FileSystem::target_gone(RenameSide& to, std::string parked) {
+  Node& node = *to.node;
+  WritableLayer& layer = *to.where.layer;
+  const bool indexed = node.place == Place::Indexed;
+  const bool named = table_.drop_name(node, *to.parent, to.name);
+  if (indexed || named) {
+    ignore(sys::unlink_at({layer.workdir().fd(), parked.c_str()}, sys::UnlinkKind::File),
+           "work/ is swept at the next mount");
+    if (indexed) {
+      ignore(settle_index(node), "the index keeps an inode too long");
+    }
+    return;
+  }
+  node.extras().parked_name = std::move(parked);
+  node.place = Place::Parked;
+  node.layer = layer.index();
+  if (node.is_dir()) {
+    listings_.drop(node.id);
+  }
+}
+
+Status FileSystem::move_name(RenameSide& from, RenameSide& to, const ExclusiveTree& lock) {
+  WritableLayer& layer = *to.where.layer;
+  const MarkWriter& marks = layer.marks();
+  const bool whiteout = from.needs_whiteout();
+  const bool to_stored = to.node != nullptr && !to.is_in_lower();
+  const bool to_covers = to.covers();
+  std::string parked;
+  bool to_settled = to.node == nullptr;
+  if (to.node != nullptr && to.node->type == DT_REG) {
+    LFS_ASSIGN(const Content content, content_of(*to.node));
+    if (content == Content::Below) {
+      LFS_ASSIGN(const UniqueFd data, open_data_below(*to.node, lock));
+    }
+  }
+  if (to_stored && to.node->is_dir()) {
+    LFS_TRY(clear_target_directory(to, lock));
+    to_settled = true;
+  } else if (to_stored) {
+    // Those who have it open keep it by a second link in work/.
+    parked = layer.workdir().temp_name();
+    LFS_TRY(sys::link_at(to.at(), {layer.workdir().fd(), parked.c_str()}));
+  }
+  const bool over_device = to.where.whiteout && marks.form() == WhiteoutForm::Overlay;
+  bool exchanged = false;
+  if (over_device && from.node->is_dir()) {
+    // A directory cannot replace the whiteout, which is no directory; the exchange
+    // leaves it at the old name.
+    LFS_ASSIGN(const auto there, sys::try_stat_at(to.at()));
+    exchanged = there && is_whiteout_device(*there);
+  }
+  if (exchanged) {
+    LFS_TRY(sys::rename_at(from.at(), to.at(), RENAME_EXCHANGE));
+    if (!whiteout) {
+      ignore(sys::unlink_at(from.at(), sys::UnlinkKind::File), "a whiteout that hides nothing");
+    }
+  } else if (whiteout) {
+    LFS_TRY(leave_whiteout(layer, from.where.dir->get(), from.name, to.at()));
+  } else {
+    LFS_TRY(sys::rename_at(from.at(), to.at()));
+  }
+  if (to.where.whiteout && !exchanged) {
+    const std::string marker = std::string(kWhiteoutPrefix) + to.name;
+    ignore(sys::unlink_at({to.where.dir->get(), marker.c_str()}, sys::UnlinkKind::File),
+           "what stands beside the marker is shown all the same");
+  }
+  if (!to_settled && to_stored) {
+    target_gone(to, std::move(parked));
+  } else if (!to_settled) {
+    if (!to.node->is_dir() && to.node->is_below()) {
+      detach_lower(*to.node);
+    }
+    const bool indexed = to.node->place == Place::Indexed;
+    if (indexed) {
+      ignore(change_link_delta(*to.node, -1), "the index keeps an inode too long");
+    }
+    table_.drop_name(*to.node, *to.parent, to.name);
+    if (indexed) {
+      ignore(settle_index(*to.node), "the index keeps an inode too long");
+    }
+    if (to.node->is_dir()) {
+      listings_.drop(to.node->id);
+    }
+  }
+  from.listing->visible.erase(from.name);
+  if (whiteout) {
+    note_whiteout(*from.listing, layer.index(), from.name);
+  }
+  to.listing->visible.insert(to.name, from.node->type, layer.index(), to_covers ? kExistsBelow : 0);
+  (to.where.layer == upper_.get() ? to.listing->upper_whiteouts : to.listing->init_whiteouts)
+      .erase(to.name);
+  move_node(from, to);
+  return {};
+}
+
+// The name of the node at `from` becomes that of `to`, be it its own or an alias.
+void FileSystem::move_node(RenameSide& from, RenameSide& to) {
+  Node& node = *from.node;
+  if (node.parent == from.parent && node.name == from.name) {
+    table_.move(node, to.parent, to.name);
+    return;
+  }
+  table_.drop_name(node, *from.parent, from.name);
+  table_.add_alias(node, *to.parent, to.name);
+}
+
+Status FileSystem::exchange_names(RenameSide& from, RenameSide& to, const ExclusiveTree& /*lock*/) {
+  LFS_TRY(sys::rename_at(from.at(), to.at(), RENAME_EXCHANGE));
+  const LayerIndex layer = from.where.layer->index();
+  const auto flags = [](const RenameSide& side) -> std::uint8_t {
+    return side.needs_whiteout() ? kExistsBelow : 0;
+  };
+  const std::uint8_t from_flags = flags(from);
+  const std::uint8_t to_flags = flags(to);
+  from.listing->visible.set(from.name, to.node->type, layer, from_flags);
+  to.listing->visible.set(to.name, from.node->type, layer, to_flags);
+  Node& a = *from.node;
+  Node& b = *to.node;
+  const bool own_names = a.parent == from.parent && a.name == from.name && b.parent == to.parent &&
+                         b.name == to.name;
+  if (own_names) {
+    table_.swap(a, b);
+    return {};
+  }
+  table_.drop_name(a, *from.parent, from.name);
+  table_.drop_name(b, *to.parent, to.name);
+  table_.add_alias(a, *to.parent, to.name);
+  table_.add_alias(b, *from.parent, from.name);
+  return {};
+}
+
+// Between the upper and the init layer no rename is possible: the object is copied into
+// the layer of its new name and then deleted from the old one. A private path replaced
+// this way stays private.
+// CRASH: in between both names exist, each whole.
+Status FileSystem::move_between_layers(RenameSide& from, RenameSide& to,
+                                       const ExclusiveTree& lock) {
+  Node& node = *from.node;
+  if (node.is_dir() || node.place != Place::Writable || (node.extra && !node.extra->aliases.empty())) {
+    return Errno(EXDEV);
+  }
+  WritableLayer& target = *to.where.layer;
+  LFS_ASSIGN(const Located located, locate(node));
+  LFS_ASSIGN(CopySource source, copy_source(located, node));
+  UniqueFd data;
+  if (node.type == DT_REG) {
+    LFS_ASSIGN(data, open_content(node, O_RDONLY, &lock));
+    source.data_fd = data.get();
+  }
+  source.origin.reset();
+  LFS_ASSIGN(Staged staged, target.stage_copy(source));
+  std::string parked;
+  const bool to_stored = to.node != nullptr && !to.is_in_lower();
+  if (to_stored) {
+    parked = target.workdir().temp_name();
+    LFS_TRY(sys::link_at(to.at(), {target.workdir().fd(), parked.c_str()}));
+    LFS_TRY(sys::rename_at(staged.entry.at(), to.at()));
+    staged.entry.release();
+    target_gone(to, std::move(parked));
+  } else {
+    LFS_TRY(target.publish(staged.entry, false, to.where.dir->get(), to.name, to.where.whiteout));
+    if (to.node != nullptr) {
+      detach_lower(*to.node);
+      table_.drop_name(*to.node, *to.parent, to.name);
+    }
+  }
+  const bool hide = from.needs_whiteout();
+  const std::string old = from.where.layer->workdir().temp_name();
+  const sys::At work{from.where.layer->workdir().fd(), old.c_str()};
+  LFS_TRY(hide ? leave_whiteout(*from.where.layer, from.where.dir->get(), from.name, work)
+               : sys::rename_at(from.at(), work));
+  ignore(sys::unlink_at(work, sys::UnlinkKind::File), "work/ is swept at the next mount");
+  from.listing->visible.erase(from.name);
+  if (hide) {
+    note_whiteout(*from.listing, from.where.layer->index(), from.name);
+  }
+  show_name(*to.parent, *to.listing, to.name, node.type, to.where);
+  node.layer = target.index();
+  descriptors_.drop_data(node.id);
+  move_node(from, to);
+  return {};
+}
+
+}  // namespace layerfs

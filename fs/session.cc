@@ -1,0 +1,282 @@
+#include "fs/session.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include <spdlog/spdlog.h>
+
+#include "fs/control_commands.h"
+#include "fs/control_socket.h"
+#include "fs/layer_setup.h"
+
+namespace layerfs {
+namespace {
+
+constexpr double kForever = 1e9;  // seconds; the kernel clamps what its clock cannot hold
+
+struct SessionDeleter {
+  void operator()(fuse_session* session) const { fuse_session_destroy(session); }
+};
+using SessionPtr = std::unique_ptr<fuse_session, SessionDeleter>;
+
+bool wants_allow_other(const MountConfig& config) {
+  if (config.allow_other == MountConfig::AllowOther::Auto) {
+    // Root of the machine or of a user namespace mounts directly; fusermount3 would
+    // want user_allow_other in its configuration.
+    return ::geteuid() == 0;
+  }
+  return config.allow_other == MountConfig::AllowOther::Yes;
+}
+
+bool has_flag(const MountConfig& config, const char* flag) {
+  const auto& flags = config.mount_flags;
+  return std::find(flags.begin(), flags.end(), flag) != flags.end();
+}
+
+// Commas and backslashes are the option list's own.
+std::string escape_option(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == ',' || c == '\\') {
+      out.push_back('\\');
+    }
+    out.push_back(c);
+  }
+  return out;
+}
+
+std::string mount_options(const MountConfig& config, bool read_only) {
+  std::string options = "fsname=" + escape_option(config.fsname) + ",subtype=layerfs";
+  if (config.default_permissions) {
+    options += ",default_permissions";
+  }
+  if (wants_allow_other(config)) {
+    options += ",allow_other";
+  }
+  if (read_only) {
+    options += ",ro";
+  }
+  if (::geteuid() == 0) {
+    // libfuse assumes nosuid and nodev; a root filesystem is neither unless asked.
+    options += has_flag(config, "nosuid") ? "" : ",suid";
+    options += has_flag(config, "nodev") ? "" : ",dev";
+  }
+  for (const std::string& flag : config.mount_flags) {
+    if (flag != "rw" && flag != "ro" && flag != "suid" && flag != "dev") {
+      options += "," + flag;
+    }
+  }
+  return options;
+}
+
+IoMode io_mode(const MountConfig& config) {
+  return config.io == MountConfig::Io::Passthrough ? IoMode::Passthrough : IoMode::Cached;
+}
+
+// Without the last user's files closed the mount only leaves the namespace, and is served
+// on until they are.
+void unmount(const std::string& mountpoint) {
+  if (::umount2(mountpoint.c_str(), MNT_DETACH) == 0 || errno != EPERM) {
+    return;
+  }
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::execlp("fusermount3", "fusermount3", "-u", "-z", "-q", "--", mountpoint.c_str(),
+             static_cast<char*>(nullptr));
+    ::_exit(127);
+  }
+  if (child > 0) {
+    ::waitpid(child, nullptr, 0);
+  }
+}
+
+}  // namespace
+
+struct Session::State {
+  MountConfig config;
+  OpenedLayers layers;
+  std::unique_ptr<FuseContext> context;
+  SessionPtr session;
+  unsigned threads = 0;
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool ready = false;
+  bool over = false;
+
+  void serve();
+  dev_t device() const;
+};
+
+Session::Session(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Session::~Session() {
+  if (state_ && state_->session) {
+    fuse_session_unmount(state_->session.get());
+  }
+}
+
+Result<std::unique_ptr<Session>, Failure> Session::mount(const MountConfig& config) {
+  auto state = std::make_unique<State>();
+  state->config = config;
+  LFS_ASSIGN(state->layers, open_layers(config));
+  FuseSettings settings;
+  settings.io = io_mode(config);
+  settings.timeout = config.timeout < 0 ? kForever : config.timeout;
+  settings.acl = config.acl;
+  settings.xattrs = config.xattrs;
+  if (state->layers.fs->upper() != nullptr && state->layers.form == WhiteoutForm::DotWh) {
+    settings.name_max -= static_cast<unsigned>(kWhiteoutPrefix.size());
+  }
+  state->context = std::make_unique<FuseContext>(*state->layers.fs, settings);
+
+  const std::string options = mount_options(config, state->layers.fs->is_read_only());
+  std::vector<std::string> words = {"layerfs", "-o", options};
+  std::vector<char*> argv;
+  for (std::string& word : words) {
+    argv.push_back(word.data());
+  }
+  fuse_args args = FUSE_ARGS_INIT(static_cast<int>(argv.size()), argv.data());
+  const fuse_lowlevel_ops& operations = fuse_operations();
+  state->session.reset(
+      fuse_session_new(&args, &operations, sizeof(operations), state->context.get()));
+  fuse_opt_free_args(&args);
+  if (!state->session) {
+    return Failure{"mount options \"" + options + "\" are not understood by libfuse " +
+                   fuse_pkgversion() + "; remove the offending one"};
+  }
+  state->context->session = state->session.get();
+  if (fuse_session_mount(state->session.get(), state->layers.mountpoint.c_str()) != 0) {
+    const int error = errno;
+    state->session.reset();
+    const bool no_device = ::access("/dev/fuse", R_OK | W_OK) != 0;
+    return Failure{"cannot mount on " + state->layers.mountpoint + ": " +
+                   (no_device ? "/dev/fuse cannot be opened (" + describe(Errno::last()) +
+                                    "); load the fuse module or give access to the device"
+                              : "the kernel or fusermount3 refused (" + describe(Errno(error)) +
+                                    "); fuse3 must be installed for an unprivileged user, who "
+                                    "must own the mount point")};
+  }
+  const int wanted = config.threads;
+  const unsigned machine = std::max(2U, std::thread::hardware_concurrency());
+  state->threads = wanted > 0 ? static_cast<unsigned>(wanted) : std::min(machine + 2, 16U);
+  return std::unique_ptr<Session>(new Session(std::move(state)));
+}
+
+dev_t Session::State::device() const {
+  // From the superblock: the mount itself need not answer for it.
+  struct statx st{};
+  if (::statx(AT_FDCWD, layers.mountpoint.c_str(), AT_STATX_DONT_SYNC, 0, &st) != 0) {
+    return 0;
+  }
+  return sys::device_of(st);
+}
+
+void Session::State::serve() {
+  ignore(sys::unshare_fs_attributes(), "checked once by run()");
+  fuse_buf buffer{};
+  while (fuse_session_exited(session.get()) == 0) {
+    const int received = fuse_session_receive_buf(session.get(), &buffer);
+    if (received == -EINTR || received == -EAGAIN) {
+      continue;
+    }
+    if (received <= 0) {
+      break;  // unmounted (0), or the connection was aborted
+    }
+    fuse_session_process_buf(session.get(), &buffer);
+  }
+  std::free(buffer.mem);
+  const std::lock_guard lock(mutex);
+  over = true;
+  changed.notify_all();
+}
+
+Result<void, Failure> Session::run(const std::function<void()>& on_ready) {
+  State& state = *state_;
+  if (const auto own = sys::unshare_fs_attributes(); !own) {
+    return Failure{"cannot give threads a umask of their own: " + describe(own.error()) +
+                   "; allow unshare(CLONE_FS)"};
+  }
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    sigaddset(&signals, signal);
+  }
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+
+  state.context->on_ready = [&state] {
+    const std::lock_guard lock(state.mutex);
+    state.ready = true;
+    state.changed.notify_all();
+  };
+  std::vector<std::thread> workers;
+  for (unsigned i = 0; i < state.threads; ++i) {
+    workers.emplace_back([&state] { state.serve(); });
+  }
+  {
+    std::unique_lock lock(state.mutex);
+    state.changed.wait(lock, [&state] { return state.ready || state.over; });
+  }
+  const ControlState control{state.config, state.layers, *state.context, state.threads,
+                             std::chrono::steady_clock::now()};
+  auto socket = ControlSocket::open(state.device(), [&control](const std::string& request) {
+    return run_control_command(control, request);
+  });
+  if (!socket) {
+    spdlog::warn("no control socket ({}): `layerfs stats`, `which` and `umount` cannot reach this "
+                 "mount", describe(socket.error()));
+  }
+  const FuseContext& context = *state.context;
+  spdlog::info("mounted {}: io={} libfuse={} protocol={}.{} whiteouts={} threads={}",
+               state.layers.mountpoint,
+               context.settings.io == IoMode::Passthrough ? "passthrough" : "cached",
+               fuse_pkgversion(), context.proto_major, context.proto_minor,
+               state.layers.form == WhiteoutForm::Overlay ? "overlay" : "oci", state.threads);
+  on_ready();
+
+  std::thread waiter([&state, &signals] {
+    bool asked = false;
+    for (;;) {
+      int signal = 0;
+      if (sigwait(&signals, &signal) != 0) {
+        continue;
+      }
+      {
+        const std::lock_guard lock(state.mutex);
+        if (state.over) {
+          return;
+        }
+      }
+      if (asked) {
+        ::_exit(128 + signal);  // asked twice: give up on whoever still uses the mount
+      }
+      asked = true;
+      unmount(state.layers.mountpoint);
+    }
+  });
+  for (std::thread& worker : workers) {
+    worker.join();
+  }
+  pthread_kill(waiter.native_handle(), SIGTERM);
+  waiter.join();
+  const auto finished = state.layers.fs->finish();
+  if (!finished) {
+    return Failure{"work directory " + state.layers.work + ": " + describe(finished.error()) +
+                   " while finishing; what was written is in the upper"};
+  }
+  return {};
+}
+
+}  // namespace layerfs

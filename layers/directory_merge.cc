@@ -1,0 +1,111 @@
+#include "layers/directory_merge.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+
+#include <optional>
+
+#include "whiteout/marks.h"
+
+namespace layerfs {
+namespace {
+
+struct LayerEntry {
+  std::string name;
+  unsigned char type;
+};
+
+struct LayerContent {
+  std::vector<LayerEntry> shown;
+  std::vector<std::string> whiteouts;
+};
+
+unsigned char type_of_mode(unsigned mode) { return static_cast<unsigned char>(IFTODT(mode)); }
+
+// Whether the entry is a whiteout; also settles a type the filesystem did not tell.
+Result<bool> classify(int dir, bool xattr_whiteouts, LayerEntry& entry) {
+  const bool may_be_whiteout =
+      entry.type == DT_CHR || (xattr_whiteouts && entry.type == DT_REG);
+  if (entry.type != DT_UNKNOWN && !may_be_whiteout) {
+    return false;
+  }
+  const sys::At at{dir, entry.name.c_str()};
+  LFS_ASSIGN(const auto st, sys::stat_at(at));
+  entry.type = type_of_mode(st.stx_mode);
+  if (is_whiteout_device(st)) {
+    return true;
+  }
+  if (xattr_whiteouts && S_ISREG(st.stx_mode) && st.stx_size == 0) {
+    return is_whiteout_by_xattr(at);
+  }
+  return false;
+}
+
+Result<LayerContent> read_layer(const MergeInput& input) {
+  LFS_ASSIGN(const UniqueFd fd, sys::open_at({input.dir, "."}, O_RDONLY | O_DIRECTORY));
+  LayerContent content;
+  sys::DirReader reader(fd.get());
+  for (;;) {
+    LFS_ASSIGN(const auto read, reader.next());
+    if (!read) {
+      return content;
+    }
+    if (is_reserved_name(read->name)) {
+      const std::string_view hidden = read->name.substr(kWhiteoutPrefix.size());
+      // ".wh..wh.*" are the marker of opaque directories and aufs' own files.
+      if (!hidden.starts_with(kWhiteoutPrefix)) {
+        content.whiteouts.emplace_back(hidden);
+      }
+      continue;
+    }
+    LayerEntry entry{std::string(read->name), read->type};
+    LFS_ASSIGN(const bool whiteout, classify(fd.get(), input.xattr_whiteouts, entry));
+    if (whiteout) {
+      content.whiteouts.push_back(std::move(entry.name));
+    } else {
+      content.shown.push_back(std::move(entry));
+    }
+  }
+}
+
+}  // namespace
+
+Result<MergedDirectory> merge_directory(const std::vector<MergeInput>& inputs) {
+  MergedDirectory merged;
+  // Names that no lower layer contributes to any more.
+  std::unordered_set<std::string> closed;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const MergeInput& input = inputs[i];
+    const bool more_below = i + 1 < inputs.size();
+    LFS_ASSIGN(LayerContent content, read_layer(input));
+    // What is in the layer beside a whiteout of the same name is shown: the whiteout
+    // concerns the layers below only (OCI image spec, layer.md).
+    for (LayerEntry& entry : content.shown) {
+      if (closed.contains(entry.name)) {
+        continue;
+      }
+      if (const auto* known = merged.visible.find(entry.name)) {
+        const std::uint8_t flags = known->flags | kExistsBelow;
+        merged.visible.insert(entry.name, known->type, known->layer, flags);
+        if (known->type == DT_DIR && entry.type != DT_DIR && more_below) {
+          closed.insert(std::move(entry.name));
+        }
+        continue;
+      }
+      merged.visible.insert(entry.name, entry.type, input.layer, 0);
+    }
+    for (std::string& name : content.whiteouts) {
+      if (input.role == LayerRole::Upper) {
+        merged.upper_whiteouts.insert(name);
+      } else if (input.role == LayerRole::Init) {
+        merged.init_whiteouts.insert(name);
+      }
+      if (more_below) {
+        closed.insert(std::move(name));
+      }
+    }
+  }
+  return merged;
+}
+
+}  // namespace layerfs

@@ -1,0 +1,118 @@
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "layers/sys/syscalls.h"
+
+namespace layerfs::sys {
+namespace {
+
+constexpr std::size_t kCopyBufferBytes = 1 << 20;
+
+Status write_all(int fd, const char* data, std::size_t size, off_t offset) {
+  while (size > 0) {
+    const ssize_t n = ::pwrite(fd, data, size, offset);
+    if (n < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      return Errno::last();
+    }
+    data += n;
+    size -= static_cast<std::size_t>(n);
+    offset += n;
+  }
+  return {};
+}
+
+// Copies [start, end). `use_range` turns false for good once copy_file_range says
+// that it cannot serve this pair of files.
+Status copy_segment(int from, int to, off_t start, off_t end, bool& use_range,
+                    std::vector<char>& buffer) {
+  while (start < end && use_range) {
+    off_t in = start;
+    off_t out = start;
+    const ssize_t n =
+        ::copy_file_range(from, &in, to, &out, static_cast<std::size_t>(end - start), 0);
+    if (n > 0) {
+      start += n;
+    } else if (n == 0) {
+      // End of file, or a filesystem that answers 0 for files it cannot copy: reading
+      // tells the two apart.
+      use_range = false;
+    } else if (errno != EINTR) {
+      const int e = errno;
+      if (e != EXDEV && e != EINVAL && e != EOPNOTSUPP && e != ENOSYS && e != EBADF) {
+        return Errno(e);
+      }
+      use_range = false;
+    }
+  }
+  if (start < end) {
+    buffer.resize(kCopyBufferBytes);
+  }
+  while (start < end) {
+    const std::size_t want = std::min<std::size_t>(buffer.size(), static_cast<std::size_t>(end - start));
+    const ssize_t n = ::pread(from, buffer.data(), want, start);
+    if (n < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      return Errno::last();
+    }
+    if (n == 0) {
+      // The source is shorter than its own size said: a copy of it would be wrong data.
+      return Errno(EIO);
+    }
+    LFS_TRY(write_all(to, buffer.data(), static_cast<std::size_t>(n), start));
+    start += n;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::uint64_t> copy_content(int from, int to, std::uint64_t size) {
+  if (size == 0) {
+    return std::uint64_t{0};
+  }
+  if (::ioctl(to, FICLONE, from) == 0) {
+    return std::uint64_t{0};
+  }
+  const off_t end = static_cast<off_t>(size);
+  LFS_TRY(truncate_fd(to, end));
+  std::uint64_t copied = 0;
+  bool use_range = true;
+  std::vector<char> buffer;
+  off_t position = 0;
+  while (position < end) {
+    off_t data = ::lseek(from, position, SEEK_DATA);
+    off_t hole = end;
+    if (data < 0 && errno == ENXIO) {
+      break;  // only a hole up to the end
+    }
+    if (data < 0) {
+      data = position;  // no SEEK_DATA here: everything is data
+    } else {
+      hole = ::lseek(from, data, SEEK_HOLE);
+      if (hole < 0) {
+        return Errno::last();
+      }
+      hole = std::min(hole, end);
+    }
+    if (data >= end) {
+      break;
+    }
+    LFS_TRY(copy_segment(from, to, data, hole, use_range, buffer));
+    copied += static_cast<std::uint64_t>(hole - data);
+    position = hole;
+  }
+  return copied;
+}
+
+}  // namespace layerfs::sys

@@ -1,0 +1,393 @@
+#include "layers/sys/syscalls.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sched.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <array>
+#include <climits>
+#include <cstdio>
+#include <cstring>
+
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452
+#endif
+
+namespace layerfs {
+
+std::string describe(Errno error) {
+  std::array<char, 256> buffer{};
+  return strerror_r(error.value(), buffer.data(), buffer.size());
+}
+
+void UniqueFd::reset(int fd) {
+  if (fd_ >= 0) {
+    ::close(fd_);
+  }
+  fd_ = fd;
+}
+
+namespace sys {
+namespace {
+
+Status status_of(long rc) {
+  if (rc < 0) {
+    return Errno::last();
+  }
+  return {};
+}
+
+Result<UniqueFd> fd_of(long rc) {
+  if (rc < 0) {
+    return Errno::last();
+  }
+  return UniqueFd(static_cast<int>(rc));
+}
+
+// Longest piece handed to one openat2: below PATH_MAX with room for the terminator.
+constexpr std::size_t kMaxPiece = PATH_MAX - 256;
+
+Result<UniqueFd> openat2_beneath(int root, const std::string& path, int flags, mode_t mode) {
+  open_how how{};
+  how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC);
+  how.mode = (flags & (O_CREAT | __O_TMPFILE)) != 0 ? mode : 0;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  for (;;) {
+    const long fd = ::syscall(SYS_openat2, root, path.c_str(), &how, sizeof(how));
+    if (fd >= 0 || (errno != EINTR && errno != EAGAIN)) {
+      return fd_of(fd);
+    }
+  }
+}
+
+// Path of `at` through /proc/self/fd, for calls that know no directory descriptor.
+// The magic link is followed to the very object; one component after it is not.
+class ProcPath {
+ public:
+  explicit ProcPath(At at) {
+    const int n = at.is_self()
+                      ? std::snprintf(text_.data(), text_.size(), "/proc/self/fd/%d", at.dir)
+                      : std::snprintf(text_.data(), text_.size(), "/proc/self/fd/%d/%s", at.dir,
+                                      at.name);
+    fits_ = n > 0 && static_cast<std::size_t>(n) < text_.size();
+  }
+  const char* c_str() const { return text_.data(); }
+  bool fits() const { return fits_; }
+
+ private:
+  std::array<char, NAME_MAX + 64> text_{};
+  bool fits_ = false;
+};
+
+}  // namespace
+
+Result<UniqueFd> open_beneath(int root, std::string_view path, int flags, mode_t mode) {
+  if (path.empty()) {
+    path = ".";
+  }
+  UniqueFd step;
+  int from = root;
+  while (path.size() > kMaxPiece) {
+    const std::size_t cut = path.rfind('/', kMaxPiece);
+    if (cut == std::string_view::npos) {
+      return Errno(ENAMETOOLONG);
+    }
+    LFS_ASSIGN(step, openat2_beneath(from, std::string(path.substr(0, cut)), O_PATH | O_DIRECTORY, 0));
+    from = step.get();
+    path.remove_prefix(cut + 1);
+  }
+  return openat2_beneath(from, std::string(path), flags, mode);
+}
+
+Result<UniqueFd> open_at(At at, int flags, mode_t mode) {
+  if (!at.is_self()) {
+    for (;;) {
+      const int fd = ::openat(at.dir, at.name, flags | O_NOFOLLOW | O_CLOEXEC, mode);
+      if (fd >= 0 || errno != EINTR) {
+        return fd_of(fd);
+      }
+    }
+  }
+  return fd_of(::open(ProcPath(at).c_str(), (flags & ~O_NOFOLLOW) | O_CLOEXEC, mode));
+}
+
+Result<UniqueFd> open_path(const std::string& path, int flags, mode_t mode) {
+  return fd_of(::open(path.c_str(), flags | O_CLOEXEC, mode));
+}
+
+Result<UniqueFd> dup_fd(int fd) { return fd_of(::fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
+
+Result<struct statx> stat_at(At at) {
+  struct statx st{};
+  const int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (at.is_self() ? AT_EMPTY_PATH : 0);
+  if (::statx(at.dir, at.name, flags, STATX_BASIC_STATS | STATX_BTIME, &st) < 0) {
+    return Errno::last();
+  }
+  return st;
+}
+
+Result<std::optional<struct statx>> try_stat_at(At at) {
+  auto st = stat_at(at);
+  if (st) {
+    return std::optional<struct statx>(*st);
+  }
+  if (is_absence(st.error())) {
+    return std::optional<struct statx>();
+  }
+  return st.error();
+}
+
+dev_t device_of(const struct statx& st) { return makedev(st.stx_dev_major, st.stx_dev_minor); }
+dev_t rdev_of(const struct statx& st) { return makedev(st.stx_rdev_major, st.stx_rdev_minor); }
+
+Result<struct statvfs> statvfs_fd(int fd) {
+  struct statvfs st{};
+  if (::fstatvfs(fd, &st) < 0) {
+    return Errno::last();
+  }
+  return st;
+}
+
+Result<FsIdentity> fs_identity(int fd) {
+  struct statfs st{};
+  if (::fstatfs(fd, &st) < 0) {
+    return Errno::last();
+  }
+  std::uint64_t fsid = 0;
+  static_assert(sizeof(st.f_fsid) == sizeof(fsid));
+  std::memcpy(&fsid, &st.f_fsid, sizeof(fsid));
+  return FsIdentity{st.f_type, fsid};
+}
+
+Status mkdir_at(At at, mode_t mode) { return status_of(::mkdirat(at.dir, at.name, mode)); }
+
+Status mknod_at(At at, mode_t mode, dev_t rdev) {
+  return status_of(::mknodat(at.dir, at.name, mode, rdev));
+}
+
+Status symlink_at(std::string_view target, At at) {
+  return status_of(::symlinkat(std::string(target).c_str(), at.dir, at.name));
+}
+
+Status link_at(At from, At to) {
+  if (from.is_self()) {
+    return status_of(::linkat(AT_FDCWD, ProcPath(from).c_str(), to.dir, to.name, AT_SYMLINK_FOLLOW));
+  }
+  return status_of(::linkat(from.dir, from.name, to.dir, to.name, 0));
+}
+
+Status unlink_at(At at, UnlinkKind kind) {
+  return status_of(::unlinkat(at.dir, at.name, kind == UnlinkKind::Directory ? AT_REMOVEDIR : 0));
+}
+
+Status rename_at(At from, At to, unsigned flags) {
+  return status_of(::renameat2(from.dir, from.name, to.dir, to.name, flags));
+}
+
+Result<std::string> readlink_at(At at) {
+  std::string target(PATH_MAX, '\0');
+  const ssize_t n = ::readlinkat(at.dir, at.name, target.data(), target.size());
+  if (n < 0) {
+    return Errno::last();
+  }
+  target.resize(static_cast<std::size_t>(n));
+  return target;
+}
+
+Status chown_at(At at, uid_t uid, gid_t gid) {
+  return status_of(::fchownat(at.dir, at.name, uid, gid, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH));
+}
+
+Status chmod_at(At at, mode_t mode) {
+  const int flags = AT_SYMLINK_NOFOLLOW | (at.is_self() ? AT_EMPTY_PATH : 0);
+  const long rc = ::syscall(SYS_fchmodat2, at.dir, at.name, mode, flags);
+  // Kernels before 6.6 lack the call; some seccomp filters answer EPERM for unknown ones.
+  if (rc == 0 || (errno != ENOSYS && errno != EPERM)) {
+    return status_of(rc);
+  }
+  if (at.is_self()) {
+    return status_of(::chmod(ProcPath(at).c_str(), mode));
+  }
+  LFS_ASSIGN(UniqueFd fd, open_at(at, O_PATH));
+  return status_of(::chmod(ProcPath(At{fd.get()}).c_str(), mode));
+}
+
+Status utimens_at(At at, const struct timespec times[2]) {
+  return status_of(::utimensat(at.dir, at.name, times,
+                               AT_SYMLINK_NOFOLLOW | (at.is_self() ? AT_EMPTY_PATH : 0)));
+}
+
+Status truncate_fd(int fd, off_t size) { return status_of(::ftruncate(fd, size)); }
+Status fsync_fd(int fd) { return status_of(::fsync(fd)); }
+Status fdatasync_fd(int fd) { return status_of(::fdatasync(fd)); }
+Status syncfs_fd(int fd) { return status_of(::syncfs(fd)); }
+
+Result<std::optional<std::string>> get_xattr(At at, const char* name) {
+  const ProcPath path(at);
+  if (!path.fits()) {
+    return Errno(ENAMETOOLONG);
+  }
+  const auto get = at.is_self() ? ::getxattr : ::lgetxattr;
+  std::string value(256, '\0');
+  for (;;) {
+    const ssize_t n = get(path.c_str(), name, value.data(), value.size());
+    if (n >= 0) {
+      value.resize(static_cast<std::size_t>(n));
+      return std::optional<std::string>(std::move(value));
+    }
+    if (is_no_attribute(Errno::last())) {
+      return std::optional<std::string>();
+    }
+    if (errno != ERANGE) {
+      return Errno::last();
+    }
+    const ssize_t wanted = get(path.c_str(), name, nullptr, 0);
+    if (wanted < 0) {
+      return Errno::last();
+    }
+    value.resize(static_cast<std::size_t>(wanted) + 256);
+  }
+}
+
+Status set_xattr(At at, const char* name, std::string_view value, int flags) {
+  const ProcPath path(at);
+  if (!path.fits()) {
+    return Errno(ENAMETOOLONG);
+  }
+  const auto set = at.is_self() ? ::setxattr : ::lsetxattr;
+  return status_of(set(path.c_str(), name, value.data(), value.size(), flags));
+}
+
+Status remove_xattr(At at, const char* name) {
+  const ProcPath path(at);
+  if (!path.fits()) {
+    return Errno(ENAMETOOLONG);
+  }
+  const auto remove = at.is_self() ? ::removexattr : ::lremovexattr;
+  if (remove(path.c_str(), name) < 0 && !is_no_attribute(Errno::last())) {
+    return Errno::last();
+  }
+  return {};
+}
+
+Result<std::vector<std::string>> list_xattrs(At at) {
+  const ProcPath path(at);
+  if (!path.fits()) {
+    return Errno(ENAMETOOLONG);
+  }
+  const auto list = at.is_self() ? ::listxattr : ::llistxattr;
+  std::string names(1024, '\0');
+  for (;;) {
+    const ssize_t n = list(path.c_str(), names.data(), names.size());
+    if (n >= 0) {
+      names.resize(static_cast<std::size_t>(n));
+      break;
+    }
+    if (errno == EOPNOTSUPP) {
+      return std::vector<std::string>();
+    }
+    if (errno != ERANGE) {
+      return Errno::last();
+    }
+    const ssize_t wanted = list(path.c_str(), nullptr, 0);
+    if (wanted < 0) {
+      return Errno::last();
+    }
+    names.resize(static_cast<std::size_t>(wanted) + 1024);
+  }
+  std::vector<std::string> out;
+  for (std::size_t i = 0; i < names.size();) {
+    out.emplace_back(names.c_str() + i);
+    i += out.back().size() + 1;
+  }
+  return out;
+}
+
+Result<bool> try_lock_exclusive(int fd) {
+  if (::flock(fd, LOCK_EX | LOCK_NB) == 0) {
+    return true;
+  }
+  if (errno == EWOULDBLOCK) {
+    return false;
+  }
+  return Errno::last();
+}
+
+Result<std::optional<DirEntry>> DirReader::next() {
+  for (;;) {
+    if (position_ >= filled_) {
+      const ssize_t n = ::getdents64(fd_, buffer_.data(), buffer_.size());
+      if (n < 0) {
+        return Errno::last();
+      }
+      if (n == 0) {
+        return std::optional<DirEntry>();
+      }
+      filled_ = static_cast<std::size_t>(n);
+      position_ = 0;
+    }
+    // getdents64 aligns each record for this struct.
+    const auto* record = reinterpret_cast<const dirent64*>(buffer_.data() + position_);
+    position_ += record->d_reclen;
+    const std::string_view name(record->d_name);
+    if (name == "." || name == "..") {
+      continue;
+    }
+    return std::optional<DirEntry>(DirEntry{name, record->d_ino, record->d_type});
+  }
+}
+
+Result<UniqueFd> clone_tree_read_only(int fd) {
+  LFS_ASSIGN(UniqueFd tree, fd_of(::open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
+                                                          static_cast<unsigned>(AT_EMPTY_PATH))));
+  struct mount_attr attr{};
+  attr.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOATIME;
+  attr.attr_clr = MOUNT_ATTR__ATIME;
+  LFS_TRY(status_of(::mount_setattr(tree.get(), "", AT_EMPTY_PATH, &attr, sizeof(attr))));
+  return tree;
+}
+
+Status check_writable_directory(int dir) {
+  return status_of(::faccessat(dir, ".", W_OK | X_OK, AT_EACCESS));
+}
+
+Status remove_tree(At at) {
+  if (::unlinkat(at.dir, at.name, 0) == 0) {
+    return {};
+  }
+  if (errno != EISDIR && errno != EPERM) {
+    return Errno::last();
+  }
+  auto fd = open_at(at, O_RDONLY | O_DIRECTORY);
+  if (!fd) {
+    return fd.error();
+  }
+  // Names first: some filesystems skip entries when a directory shrinks under a reader.
+  std::vector<std::string> names;
+  DirReader reader(fd->get());
+  for (;;) {
+    LFS_ASSIGN(auto entry, reader.next());
+    if (!entry) {
+      break;
+    }
+    names.emplace_back(entry->name);
+  }
+  for (const std::string& name : names) {
+    LFS_TRY(remove_tree(At{fd->get(), name.c_str()}));
+  }
+  return unlink_at(at, UnlinkKind::Directory);
+}
+
+Status unshare_fs_attributes() { return status_of(::unshare(CLONE_FS)); }
+void set_thread_umask(mode_t mask) { ::umask(mask); }
+
+}  // namespace sys
+}  // namespace layerfs

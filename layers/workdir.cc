@@ -1,0 +1,195 @@
+#include "layers/workdir.h"
+
+#include <fcntl.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+
+namespace layerfs {
+namespace {
+
+constexpr const char* kWork = "work";
+constexpr const char* kIndex = "layerfs.index";
+constexpr const char* kIncompat = "incompat";
+constexpr const char* kVolatile = "volatile";
+
+Failure failure(const std::string& path, Errno error, const char* remedy) {
+  return {"work directory " + path + ": " + describe(error) + "; " + remedy};
+}
+
+Result<UniqueFd> make_directory(int parent, const char* name) {
+  const auto made = sys::mkdir_at({parent, name}, 0700);
+  if (!made && made.error().value() != EEXIST) {
+    return made.error();
+  }
+  return sys::open_at({parent, name}, O_RDONLY | O_DIRECTORY);
+}
+
+Status empty(int dir) {
+  LFS_ASSIGN(const UniqueFd fd, sys::open_at({dir, "."}, O_RDONLY | O_DIRECTORY));
+  std::vector<std::string> names;
+  sys::DirReader reader(fd.get());
+  for (;;) {
+    LFS_ASSIGN(const auto entry, reader.next());
+    if (!entry) {
+      break;
+    }
+    names.emplace_back(entry->name);
+  }
+  for (const std::string& name : names) {
+    LFS_TRY(sys::remove_tree({fd.get(), name.c_str()}));
+  }
+  return {};
+}
+
+Result<bool> has_volatile_mark(int work) {
+  auto dir = sys::open_at({work, kIncompat}, O_PATH | O_DIRECTORY);
+  if (!dir) {
+    return is_absence(dir.error()) ? Result<bool>(false) : Result<bool>(dir.error());
+  }
+  LFS_ASSIGN(const auto mark, sys::try_stat_at({dir->get(), kVolatile}));
+  return mark.has_value();
+}
+
+Status set_volatile_mark(int work) {
+  LFS_ASSIGN(const UniqueFd incompat, make_directory(work, kIncompat));
+  LFS_TRY(sys::mkdir_at({incompat.get(), kVolatile}, 0700));
+  return sys::fsync_fd(incompat.get());
+}
+
+// The kernel's session of temporary names differs from every earlier one.
+std::string random_session() {
+  std::uint64_t value = 0;
+  if (::getrandom(&value, sizeof(value), 0) != static_cast<ssize_t>(sizeof(value))) {
+    value = static_cast<std::uint64_t>(::getpid()) << 32U ^ static_cast<std::uint64_t>(::time(nullptr));
+  }
+  std::array<char, 20> text{};
+  std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(value));
+  return text.data();
+}
+
+// A rename across two mounts is EXDEV even on one filesystem, and a read-only mount is
+// EROFS; the kernel says both before it looks for the name, so nothing is touched
+// (fs/namei.c: do_renameat2).
+Status try_rename_into(int work, int layer) {
+  constexpr const char* kNobody = "#layerfs-no-such-name";
+  const auto moved = sys::rename_at({work, kNobody}, {layer, kNobody});
+  if (!moved && moved.error().value() != ENOENT) {
+    return moved.error();
+  }
+  return sys::check_writable_directory(layer);
+}
+
+}  // namespace
+
+Workdir::Workdir(Workdir&& other) noexcept
+    : path_(std::move(other.path_)),
+      lock_(std::move(other.lock_)),
+      layer_lock_(std::move(other.layer_lock_)),
+      work_(std::move(other.work_)),
+      index_(std::move(other.index_)),
+      durability_(other.durability_),
+      session_(std::move(other.session_)),
+      next_(other.next_.load()) {}
+
+Result<Workdir, Failure> Workdir::open(const std::string& path, const Layer& layer,
+                                       Durability durability) {
+  Workdir dir;
+  dir.path_ = path;
+  dir.durability_ = durability;
+  dir.session_ = random_session();
+  if (const auto made = sys::mkdir_at({AT_FDCWD, path.c_str()}, 0700);
+      !made && made.error().value() != EEXIST) {
+    return failure(path, made.error(), "name one with --work on the filesystem of the upper");
+  }
+  auto root = sys::open_path(path, O_RDONLY | O_DIRECTORY);
+  if (!root) {
+    return failure(path, root.error(), "name another with --work");
+  }
+  dir.lock_ = std::move(*root);
+  const auto inside = is_inside(dir.lock_.get(), layer.root.get());
+  const auto around = is_inside(layer.root.get(), dir.lock_.get());
+  if (!inside || !around) {
+    return failure(path, !inside ? inside.error() : around.error(), "name another with --work");
+  }
+  if (*inside || *around) {
+    return Failure{"work directory " + path + " and " + layer.path +
+                   " overlap; use separate directories on one filesystem"};
+  }
+  auto layer_fd = sys::open_at({layer.root.get(), "."}, O_RDONLY | O_DIRECTORY);
+  if (!layer_fd) {
+    return Failure{"directory " + layer.path + ": " + describe(layer_fd.error())};
+  }
+  dir.layer_lock_ = std::move(*layer_fd);
+  for (const auto& [fd, what] : {std::pair{dir.lock_.get(), "work directory " + path},
+                                 std::pair{dir.layer_lock_.get(), "upper directory " + layer.path}}) {
+    const auto locked = sys::try_lock_exclusive(fd);
+    if (!locked) {
+      return Failure{what + ": cannot lock it: " + describe(locked.error())};
+    }
+    if (!*locked) {
+      return Failure{what + " is in use by another mount; unmount that first, or give this "
+                     "mount its own"};
+    }
+  }
+  auto work = make_directory(dir.lock_.get(), kWork);
+  auto index = make_directory(dir.lock_.get(), kIndex);
+  if (!work || !index) {
+    return failure(path, !work ? work.error() : index.error(),
+                   "it must be writable, on a filesystem with free space");
+  }
+  dir.work_ = std::move(*work);
+  dir.index_ = std::move(*index);
+  const auto unclean = has_volatile_mark(dir.work_.get());
+  if (!unclean) {
+    return failure(path, unclean.error(), "name another with --work");
+  }
+  if (*unclean) {
+    return Failure{"upper directory " + layer.path + " was used by a volatile mount that did not "
+                   "end cleanly, its content may be incomplete; discard it, or accept it by "
+                   "removing " + path + "/work/incompat/volatile"};
+  }
+  if (const auto swept = empty(dir.work_.get()); !swept) {
+    return failure(path, swept.error(), "it must be writable");
+  }
+  if (const auto renamed = try_rename_into(dir.work_.get(), dir.layer_lock_.get()); !renamed) {
+    if (renamed.error().value() == EXDEV) {
+      return Failure{"work directory " + path + " is not on the same filesystem as " + layer.path +
+                     "; name one with --work that is"};
+    }
+    return Failure{layer.path + ": cannot be written: " + describe(renamed.error()) +
+                   "; mount without an upper for a read-only view"};
+  }
+  if (durability == Durability::Volatile) {
+    if (const auto marked = set_volatile_mark(dir.work_.get()); !marked) {
+      return failure(path, marked.error(), "it must be writable");
+    }
+  }
+  return dir;
+}
+
+std::string Workdir::temp_name() {
+  std::array<char, 24> number{};
+  std::snprintf(number.data(), number.size(), "-%llx",
+                static_cast<unsigned long long>(next_.fetch_add(1, std::memory_order_relaxed)));
+  return "#" + session_ + number.data();
+}
+
+Status Workdir::finish() {
+  if (durability_ == Durability::Volatile) {
+    LFS_TRY(sys::syncfs_fd(work_.get()));
+  }
+  return empty(work_.get());
+}
+
+TempEntry::~TempEntry() {
+  if (!name_.empty()) {
+    ignore(sys::remove_tree(at()), "swept at the next mount");
+  }
+}
+
+}  // namespace layerfs

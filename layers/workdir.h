@@ -1,0 +1,73 @@
+// The work directory of a writable layer: where every change is built before one rename
+// publishes it. Holds
+//   work/            temporary objects; emptied at start and end, as overlayfs does
+//   work/incompat/volatile   the mark of an unfinished volatile mount
+//   layerfs.index/   upper inodes of lower hard links, named by their origin
+#pragma once
+
+#include <atomic>
+#include <string>
+#include <utility>
+
+#include "layers/layer_stack.h"
+#include "layers/sys/syscalls.h"
+
+namespace layerfs {
+
+enum class Durability { Synced, Volatile };
+
+class Workdir {
+ public:
+  // Creates the directory if its parent exists, locks it and the layer against other
+  // mounts, checks that a rename into `layer` works, and empties work/.
+  static Result<Workdir, Failure> open(const std::string& path, const Layer& layer,
+                                       Durability durability);
+
+  Workdir(Workdir&&) noexcept;
+  Workdir& operator=(Workdir&&) = delete;
+  ~Workdir() = default;
+
+  int fd() const { return work_.get(); }
+  int index_fd() const { return index_.get(); }
+  const std::string& path() const { return path_; }
+  // A name not used in work/ before, also not by a mount that crashed.
+  std::string temp_name();
+  // Empties work/ and removes the volatile mark after everything has been written.
+  Status finish();
+
+ private:
+  Workdir() = default;
+
+  std::string path_;
+  UniqueFd lock_;
+  UniqueFd layer_lock_;
+  UniqueFd work_;
+  UniqueFd index_;
+  Durability durability_ = Durability::Synced;
+  std::string session_;
+  std::atomic<std::uint64_t> next_{1};
+};
+
+// An object being built in work/: removed again unless it is published.
+class TempEntry {
+ public:
+  TempEntry(int work, std::string name) : work_(work), name_(std::move(name)) {}
+  TempEntry(TempEntry&& other) noexcept
+      : work_(other.work_), name_(std::exchange(other.name_, {})) {}
+  TempEntry& operator=(TempEntry&& other) noexcept {
+    std::swap(work_, other.work_);
+    std::swap(name_, other.name_);
+    return *this;
+  }
+  ~TempEntry();
+
+  sys::At at() const { return {work_, name_.c_str()}; }
+  // Ends this object's responsibility for the name; returns it.
+  std::string release() { return std::exchange(name_, {}); }
+
+ private:
+  int work_;
+  std::string name_;
+};
+
+}  // namespace layerfs

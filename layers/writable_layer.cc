@@ -1,0 +1,199 @@
+#include "layers/writable_layer.h"
+
+#include <fcntl.h>
+
+#include "layers/override_stat.h"
+
+namespace layerfs {
+namespace {
+
+// Mode bits of an object whose true ones are in override_stat: the daemon must be able
+// to use it as its owner, as containers/storage and fuse-overlayfs have it.
+mode_t usable_mode(mode_t mode) {
+  return (mode & 0777) | (S_ISDIR(mode) ? 0700U : 0600U);
+}
+
+std::string override_value(const Identity& identity) {
+  return format_override_stat(
+      OverrideStat{identity.uid, identity.gid, identity.mode, identity.rdev});
+}
+
+// Whether the attribute moves along with a copy. The ACLs are copied like the others;
+// what the kernel derives (selinux labels of the target) is not ours to set.
+bool is_copied_xattr(std::string_view name) {
+  return !is_internal_xattr(name) && name != "security.selinux" && name != "security.ima" &&
+         name != "security.evm";
+}
+
+}  // namespace
+
+Status WritableLayer::give_identity(sys::At at, int fd, const Identity& identity) {
+  // A descriptor that came from creating the object is cheaper than walking to it.
+  const sys::At self = fd >= 0 ? sys::At{fd} : at;
+  if (overrides_) {
+    if (S_ISLNK(identity.mode)) {
+      return {};  // symlinks take no user attributes; shown as the process' own
+    }
+    LFS_TRY(sys::set_xattr(self, kOverrideStatXattr, override_value(identity)));
+    return sys::chmod_at(at, usable_mode(identity.mode));
+  }
+  LFS_TRY(sys::chown_at(self, identity.uid, identity.gid));
+  if (S_ISLNK(identity.mode)) {
+    return {};
+  }
+  return sys::chmod_at(at, identity.mode & 07777);
+}
+
+Result<Staged> WritableLayer::stage_new(const NewObject& object) {
+  const mode_t mode = object.identity.mode;
+  Staged staged{TempEntry(workdir_.fd(), workdir_.temp_name()), UniqueFd()};
+  const sys::At at = staged.entry.at();
+  if (S_ISDIR(mode)) {
+    LFS_TRY(sys::mkdir_at(at, 0700));
+  } else if (S_ISLNK(mode)) {
+    LFS_TRY(sys::symlink_at(object.symlink_target, at));
+  } else if (S_ISREG(mode)) {
+    LFS_ASSIGN(staged.fd, sys::open_at(at, O_RDWR | O_CREAT | O_EXCL, 0600));
+  } else if (overrides_) {
+    LFS_TRY(sys::mknod_at(at, S_IFREG | 0600, 0));
+  } else {
+    LFS_TRY(sys::mknod_at(at, (mode & S_IFMT) | 0600, object.identity.rdev));
+  }
+  LFS_TRY(give_identity(at, staged.fd.get(), object.identity));
+  if (object.access_acl) {
+    LFS_TRY(sys::set_xattr(at, kAclAccessXattr, *object.access_acl));
+  }
+  if (object.default_acl) {
+    LFS_TRY(sys::set_xattr(at, kAclDefaultXattr, *object.default_acl));
+  }
+  return staged;
+}
+
+Status WritableLayer::copy_attributes(const CopySource& source, sys::At to) {
+  LFS_ASSIGN(const auto names, sys::list_xattrs(source.at));
+  for (const std::string& name : names) {
+    if (!is_copied_xattr(name)) {
+      continue;
+    }
+    LFS_ASSIGN(const auto value, sys::get_xattr(source.at, name.c_str()));
+    if (!value) {
+      return Errno(EIO);  // listed a moment ago, and nobody may change a lower
+    }
+    const auto set = sys::set_xattr(to, name.c_str(), *value);
+    // Where the process may not set security attributes the kernel would not have
+    // honoured them for it either; anything else lost is wrong data.
+    const bool may_lack = name.starts_with("security.") && overrides_;
+    if (!set && !(may_lack && (is_not_permitted(set.error()) || is_unsupported(set.error())))) {
+      return set.error();
+    }
+  }
+  return {};
+}
+
+Result<Staged> WritableLayer::stage_copy(const CopySource& source) {
+  const Identity identity = source.identity.value_or(
+      Identity{source.st.stx_uid, source.st.stx_gid, source.st.stx_mode,
+               sys::rdev_of(source.st)});
+  NewObject shell{{identity.uid, identity.gid, identity.mode, identity.rdev}, {}, {}, {}};
+  if (S_ISLNK(identity.mode)) {
+    LFS_ASSIGN(shell.symlink_target, sys::readlink_at(source.at));
+  }
+  Staged staged{TempEntry(workdir_.fd(), workdir_.temp_name()), UniqueFd()};
+  const bool regular = S_ISREG(identity.mode);
+  if (regular) {
+    LFS_ASSIGN(staged.fd, sys::open_at(staged.entry.at(), O_RDWR | O_CREAT | O_EXCL, 0600));
+    if (source.content == CopyContent::All && source.size > 0) {
+      LFS_ASSIGN(staged.bytes_copied, sys::copy_content(source.data_fd, staged.fd.get(), source.size));
+    } else if (source.content == CopyContent::None) {
+      LFS_TRY(sys::truncate_fd(staged.fd.get(), static_cast<off_t>(source.size)));
+      LFS_TRY(marks_.set_metacopy({staged.fd.get()}));
+    }
+  } else {
+    LFS_ASSIGN(staged, stage_new(shell));
+  }
+  const sys::At at = staged.entry.at();
+  const sys::At self = staged.fd ? sys::At{staged.fd.get()} : at;
+  // Changing the owner drops set-id bits and security.capability, and setting an access
+  // ACL changes the mode: owner, attributes, mode; times after everything.
+  if (!overrides_) {
+    LFS_TRY(sys::chown_at(self, identity.uid, identity.gid));
+  }
+  LFS_TRY(copy_attributes(source, self));
+  LFS_TRY(give_identity(at, staged.fd.get(), identity));
+  if (source.origin && marks_.has_xattrs() && !S_ISLNK(identity.mode)) {
+    LFS_ASSIGN(const auto own, sys::stat_at(self));
+    const auto set = marks_.set_origin(self, *source.origin, own.stx_ino);
+    // Special files take no user attributes; they keep the inode number of the copy.
+    if (!set && !is_not_permitted(set.error()) && !is_unsupported(set.error())) {
+      return set.error();
+    }
+  }
+  const struct timespec times[2] = {{source.st.stx_atime.tv_sec, source.st.stx_atime.tv_nsec},
+                                    {source.st.stx_mtime.tv_sec, source.st.stx_mtime.tv_nsec}};
+  LFS_TRY(sys::utimens_at(self, times));
+  // CRASH: without this the new name could survive a power cut and its data not.
+  if (regular && source.content == CopyContent::All && source.size > 0 && !is_volatile()) {
+    LFS_TRY(sys::fsync_fd(staged.fd.get()));
+  }
+  return staged;
+}
+
+Result<TempEntry> WritableLayer::stage_whiteout() {
+  TempEntry entry(workdir_.fd(), workdir_.temp_name());
+  LFS_TRY(sys::mknod_at(entry.at(), S_IFCHR, 0));
+  return entry;
+}
+
+Status WritableLayer::set_owner(sys::At at, const Identity& old, uid_t uid, gid_t gid) {
+  if (!overrides_) {
+    return sys::chown_at(at, uid, gid);
+  }
+  Identity identity = old;
+  identity.uid = uid == static_cast<uid_t>(-1) ? old.uid : uid;
+  identity.gid = gid == static_cast<gid_t>(-1) ? old.gid : gid;
+  if (S_ISREG(old.mode)) {
+    // As the kernel does for a chown (fs/open.c: chown_common).
+    identity.mode &= ~static_cast<mode_t>(S_ISUID);
+    if ((identity.mode & S_IXGRP) != 0) {
+      identity.mode &= ~static_cast<mode_t>(S_ISGID);
+    }
+  }
+  return sys::set_xattr(at, kOverrideStatXattr, override_value(identity));
+}
+
+Status WritableLayer::set_mode(sys::At at, const Identity& old, mode_t mode) {
+  if (!overrides_) {
+    return sys::chmod_at(at, mode & 07777);
+  }
+  Identity identity = old;
+  identity.mode = (old.mode & S_IFMT) | (mode & 07777);
+  LFS_TRY(sys::set_xattr(at, kOverrideStatXattr, override_value(identity)));
+  return sys::chmod_at(at, usable_mode(identity.mode));
+}
+
+Status WritableLayer::publish(TempEntry& entry, bool is_directory, int dir,
+                              const std::string& name, bool over_whiteout) {
+  const sys::At to{dir, name.c_str()};
+  if (!over_whiteout) {
+    LFS_TRY(sys::rename_at(entry.at(), to, RENAME_NOREPLACE));
+    entry.release();
+    return {};
+  }
+  LFS_ASSIGN(const auto there, sys::try_stat_at(to));
+  if (!there) {
+    // The whiteout is `.wh.NAME`: what stands beside it is shown, so it goes last.
+    LFS_TRY(sys::rename_at(entry.at(), to, RENAME_NOREPLACE));
+    entry.release();
+    return marks_.remove_whiteout(dir, name);
+  }
+  if (!is_directory) {
+    LFS_TRY(sys::rename_at(entry.at(), to));
+    entry.release();
+    return {};
+  }
+  // A directory cannot be renamed over the whiteout, which is no directory; after the
+  // exchange the whiteout is the entry in work/, and is removed with it.
+  return sys::rename_at(entry.at(), to, RENAME_EXCHANGE);
+}
+
+}  // namespace layerfs

@@ -1,0 +1,105 @@
+// A layer that takes changes: the upper, or the init layer. Every change is built in its
+// work directory and published by one rename, so a name is old or new at every instant.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "layers/acl.h"
+#include "layers/layer_stack.h"
+#include "layers/workdir.h"
+#include "whiteout/marks.h"
+
+namespace layerfs {
+
+// Owner, mode and kind of an object, as stored (ids of the layer, not as shown).
+struct Identity {
+  uid_t uid;
+  gid_t gid;
+  mode_t mode;  // with the S_IFMT type
+  dev_t rdev;
+};
+
+// An object to create.
+struct NewObject {
+  Identity identity;
+  std::string symlink_target;
+  std::optional<std::string> access_acl;
+  std::optional<std::string> default_acl;
+};
+
+// How much of a lower object is copied.
+enum class CopyContent {
+  All,
+  // Attributes only: the data stays below until it is written (overlay.metacopy).
+  None,
+};
+
+struct CopySource {
+  sys::At at;          // the object itself, for attributes
+  struct statx st;     // of it, as stored
+  int data_fd = -1;    // readable, regular files with content to copy
+  CopyContent content = CopyContent::All;
+  std::uint64_t size;  // bytes of content to keep; less than st's for a truncation
+  std::optional<Identity> identity;  // where override_stat or the like says otherwise
+  std::optional<Origin> origin;
+};
+
+// An object built in work/, ready to be published.
+struct Staged {
+  TempEntry entry;
+  UniqueFd fd;  // regular files: open for reading and writing
+  std::uint64_t bytes_copied = 0;
+};
+
+class WritableLayer {
+ public:
+  WritableLayer(LayerIndex index, Workdir workdir, MarkWriter marks, bool overrides,
+                Durability durability)
+      : index_(index),
+        workdir_(std::move(workdir)),
+        marks_(marks),
+        overrides_(overrides),
+        durability_(durability) {}
+
+  LayerIndex index() const { return index_; }
+  Workdir& workdir() { return workdir_; }
+  const MarkWriter& marks() const { return marks_; }
+  // Ownership and special files are kept in user.containers.override_stat, because the
+  // process may not set them.
+  bool overrides() const { return overrides_; }
+  bool is_volatile() const { return durability_ == Durability::Volatile; }
+
+  // Builds a new object in work/.
+  Result<Staged> stage_new(const NewObject& object);
+  // Builds a copy of a lower object in work/: content, then attributes, owner, mode and
+  // times in the order in which none undoes another; on disk before it returns, unless
+  // volatile. A source that ends early is EIO.
+  Result<Staged> stage_copy(const CopySource& source);
+  // A whiteout for `name` built in work/, to be renamed over an object of that name.
+  // Overlay form only.
+  Result<TempEntry> stage_whiteout();
+
+  // Owner and mode of an existing object. `old` is what it was.
+  Status set_owner(sys::At at, const Identity& old, uid_t uid, gid_t gid);
+  Status set_mode(sys::At at, const Identity& old, mode_t mode);
+
+  // Publishes a staged object as `name` in `dir`. `over_whiteout`: the layer has a
+  // whiteout of that name, which this replaces.
+  // CRASH: the name shows what it did before, or the new object.
+  Status publish(TempEntry& entry, bool is_directory, int dir, const std::string& name,
+                 bool over_whiteout);
+
+ private:
+  Status give_identity(sys::At at, int fd, const Identity& identity);
+  Status copy_attributes(const CopySource& source, sys::At to);
+
+  LayerIndex index_;
+  Workdir workdir_;
+  MarkWriter marks_;
+  bool overrides_;
+  Durability durability_;
+};
+
+}  // namespace layerfs
