@@ -137,7 +137,7 @@ void read(const json& value, std::vector<IdRange>& out) {
 }
 
 template <class E>
-  requires std::is_enum_v<E>
+requires std::is_enum_v<E>
 void read(const json& value, E& out) {
   if (!value.is_string() || !from_string(value.get<std::string>(), out)) {
     throw Refusal("has a value this version does not know: " + value.dump());
@@ -189,15 +189,9 @@ json write(const std::vector<std::string>& value) {
 }
 json write(const std::vector<IdRange>& value) { return map_to_json(value); }
 template <class E>
-  requires std::is_enum_v<E>
-json write(E value) {
-  return std::string(to_string(value));
-}
+requires std::is_enum_v<E> json write(E value) { return std::string(to_string(value)); }
 template <class T>
-  requires std::is_arithmetic_v<T>
-json write(T value) {
-  return value;
-}
+requires std::is_arithmetic_v<T> json write(T value) { return value; }
 
 }  // namespace
 
@@ -246,8 +240,7 @@ std::string default_work_dir(std::string_view upper) {
   const auto slash = upper.rfind('/');
   const std::string_view parent =
       slash == std::string_view::npos ? std::string_view{} : upper.substr(0, slash + 1);
-  const std::string_view name =
-      slash == std::string_view::npos ? upper : upper.substr(slash + 1);
+  const std::string_view name = slash == std::string_view::npos ? upper : upper.substr(slash + 1);
   std::string out(parent);
   out.append(".").append(name).append(".layerfs-work");
   return out;

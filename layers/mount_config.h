@@ -52,7 +52,7 @@ struct MountConfig {
   bool volatile_ = false;  // JSON key "volatile"
   AllowOther allow_other = AllowOther::Auto;
   bool default_permissions = true;
-  int threads = 0;  // 0: as many as the machine suggests
+  int threads = 0;                   // 0: as many as the machine suggests
   double timeout = kLongestTimeout;  // seconds; negative: as long as the kernel allows
   LogLevel log_level = LogLevel::Info;
   std::string log_file;  // "": stderr in the foreground, else syslog or nowhere

@@ -92,6 +92,12 @@ Problem describe_error(const CLI::ParseError& error) {
                                                             : text);
 }
 
+// As people write it: "-o", but "--foreground".
+std::string complaint_name(const Option& option) {
+  return option.letter != '\0' && !option.value.empty() ? std::string("-") + option.letter
+                                                        : "--" + option.name;
+}
+
 std::string option_heading(const Option& option) {
   std::string out = option.letter != '\0' ? std::string("  -") + option.letter + ", " : "      ";
   out += "--" + option.name;
@@ -200,7 +206,7 @@ Outcome<ParsedArguments> parse_arguments(const Command& command,
         option.value.empty() ? std::string{} : given->results().at(taken[given]++);
     if (auto applied = option.apply(value); !applied) {
       const Problem problem = applied.error();
-      return Problem{problem.code, "--" + option.name + ": " + problem.message};
+      return Problem{problem.code, complaint_name(option) + ": " + problem.message};
     }
   }
   return out;

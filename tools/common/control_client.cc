@@ -34,8 +34,7 @@ Problem no_answer(const MountEntry& mount, int error) {
                   "'layerfs umount --lazy " +
                   mount.mount_point + "'");
   }
-  return failed("'" + mount.mount_point +
-                "': no answer from the daemon: " + errno_text(error));
+  return failed("'" + mount.mount_point + "': no answer from the daemon: " + errno_text(error));
 }
 
 Problem no_daemon(const MountEntry& mount, int error) {
@@ -64,11 +63,9 @@ Outcome<UniqueFd> connect_to(const MountEntry& mount, std::chrono::milliseconds 
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   name.copy(&address.sun_path[1], sizeof address.sun_path - 1);
-  const auto length =
-      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(patience);
-  const timeval timeout{seconds.count(),
-                        std::chrono::microseconds(patience - seconds).count()};
+  const timeval timeout{seconds.count(), std::chrono::microseconds(patience - seconds).count()};
   if (::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) < 0 ||
       ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) < 0 ||
       ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), length) < 0) {

@@ -18,8 +18,8 @@ namespace layerfs {
 std::string control_socket_name(unsigned major, unsigned minor);
 
 struct ControlReply {
-  std::string text;   // the document as it came, without the final newline
-  pid_t server = 0;   // the process that listens, as this process numbers it; 0 if unknown
+  std::string text;  // the document as it came, without the final newline
+  pid_t server = 0;  // the process that listens, as this process numbers it; 0 if unknown
 };
 
 struct ControlRequest {

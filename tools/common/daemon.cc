@@ -73,8 +73,8 @@ Outcome<UniqueFd> config_file(const MountConfig& config) {
   }
   const std::string text = to_json_text(config) + "\n";
   for (std::size_t done = 0; done < text.size();) {
-    const ssize_t count = ::pwrite(fd.get(), text.data() + done, text.size() - done,
-                                   static_cast<off_t>(done));
+    const ssize_t count =
+        ::pwrite(fd.get(), text.data() + done, text.size() - done, static_cast<off_t>(done));
     if (count < 0) {
       return failed("cannot hand the configuration to the daemon: " + errno_text(errno));
     }
@@ -84,8 +84,8 @@ Outcome<UniqueFd> config_file(const MountConfig& config) {
 }
 
 struct Word {
-  std::string line;      // what the daemon said; "" if it ended without a word
-  int interrupted = 0;   // the signal that ended the wait, or 0
+  std::string line;     // what the daemon said; "" if it ended without a word
+  int interrupted = 0;  // the signal that ended the wait, or 0
 };
 
 Word wait_for_word(const UniqueFd& status, const HeldSignals& signals) {
@@ -143,7 +143,8 @@ Outcome<void> understand(const Word& word, pid_t pid) {
   }
   const auto document = nlohmann::json::parse(word.line, nullptr, /*allow_exceptions=*/false);
   if (!document.is_object() || !document.contains("ok") || !document["ok"].is_boolean()) {
-    return failed("layerfsd gave no status that this layerfs understands; are both of one version?");
+    return failed(
+        "layerfsd gave no status that this layerfs understands; are both of one version?");
   }
   if (document["ok"].get<bool>()) {
     return {};

@@ -13,7 +13,7 @@ namespace layerfs {
 Outcome<std::string> find_daemon();
 
 struct DaemonStart {
-  std::string program;           // layerfsd
+  std::string program;                  // layerfsd
   std::function<void()> ready = [] {};  // called once, when the mount answers
 };
 

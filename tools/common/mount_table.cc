@@ -115,8 +115,7 @@ Outcome<Located> locate_fd(int fd, const std::string& asked, const std::string& 
   }
   const auto entry = std::find_if(table->begin(), table->end(),
                                   [&](const MountEntry& candidate) { return candidate.id == *id; });
-  const auto rest =
-      entry == table->end() ? std::nullopt : strip_prefix(*path, entry->mount_point);
+  const auto rest = entry == table->end() ? std::nullopt : strip_prefix(*path, entry->mount_point);
   if (!rest) {
     return failed("'" + asked + "' is on a mount that this process cannot see");
   }

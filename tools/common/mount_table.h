@@ -19,9 +19,9 @@ struct MountEntry {
   std::uint64_t parent = 0;
   unsigned major = 0;
   unsigned minor = 0;
-  std::string root;         // the part of the filesystem that is mounted; "/" unless bound
+  std::string root;  // the part of the filesystem that is mounted; "/" unless bound
   std::string mount_point;
-  std::string type;         // with the subtype: "fuse.layerfs"
+  std::string type;  // with the subtype: "fuse.layerfs"
   std::string source;
   std::string super_options;
 
@@ -43,7 +43,7 @@ uid_t mount_owner(const MountEntry& entry);
 
 // A path, taken apart by the kernel.
 struct Located {
-  std::string path;         // absolute, without symlinks in its directories
+  std::string path;  // absolute, without symlinks in its directories
   MountEntry mount;
   bool is_mount_point = false;
   // The path inside the filesystem, from the filesystem's own root: "/" or "/a/b".
@@ -51,8 +51,8 @@ struct Located {
 };
 
 enum class LastComponent {
-  Follow,    // a symlink is followed; the object must exist
-  AsIs,      // a symlink is itself, and the object may be missing if its directory exists
+  Follow,  // a symlink is followed; the object must exist
+  AsIs,    // a symlink is itself, and the object may be missing if its directory exists
 };
 
 // A failure names `path` and why it cannot be looked at.

@@ -142,7 +142,8 @@ Outcome<std::vector<IdRange>> parse_id_map(std::string_view text) {
   for (std::size_t start = 0; start <= text.size();) {
     const std::size_t end = std::min(text.find(':', start), text.size());
     if (!parse_whole(text.substr(start, end - start), numbers.emplace_back())) {
-      return usage_error("'" + whole + "' is not container:host:size, repeated; each a number "
+      return usage_error("'" + whole +
+                         "' is not container:host:size, repeated; each a number "
                          "from 0 to 4294967294");
     }
     start = end + 1;
@@ -181,8 +182,8 @@ Outcome<double> parse_seconds(std::string_view text) {
 Outcome<int> parse_int(std::string_view text, int least, int most) {
   int number = 0;
   if (!parse_whole(text, number) || number < least || number > most) {
-    return usage_error("'" + std::string(text) + "' is not a number from " +
-                       std::to_string(least) + " to " + std::to_string(most));
+    return usage_error("'" + std::string(text) + "' is not a number from " + std::to_string(least) +
+                       " to " + std::to_string(most));
   }
   return number;
 }

@@ -18,8 +18,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t kUsersNamed = 3;
 
 bool is_below(const std::string& path, const std::string& directory) {
-  return path == directory ||
-         path.starts_with(directory == "/" ? directory : directory + "/");
+  return path == directory || path.starts_with(directory == "/" ? directory : directory + "/");
 }
 
 bool links_below(const fs::path& link, const std::string& directory) {
@@ -135,8 +134,7 @@ Outcome<void> unmount(const MountEntry& mount, Detach detach) {
                     "' cannot be unmounted here: it is not mounted any more, or it is locked by "
                     "the namespace it came from");
     default:
-      return failed("'" + mount.mount_point +
-                    "': cannot unmount: " + describe(Errno(errno)));
+      return failed("'" + mount.mount_point + "': cannot unmount: " + describe(Errno(errno)));
   }
 }
 

@@ -11,9 +11,10 @@ Command command_for(const MountOptions& options) {
       .program = "layerfs mount",
       .usage = {"LOWER[:LOWER...] [UPPER] MOUNTPOINT [OPTION...]",
                 "-o lowerdir=LOWER[:LOWER...][,upperdir=UPPER] MOUNTPOINT [OPTION...]"},
-      .summary = "Mounts the LOWERs, the leftmost on top, with UPPER over them as one tree at "
-                 "MOUNTPOINT. All changes go to UPPER; without it the mount is read-only. Returns "
-                 "when the mount answers.",
+      .summary =
+          "Mounts the LOWERs, the leftmost on top, with UPPER over them as one tree at "
+          "MOUNTPOINT. All changes go to UPPER; without it the mount is read-only. Returns "
+          "when the mount answers.",
       .groups = options.groups(),
       .notes = "In a layer's name write '\\:' for a colon and '\\\\' for a backslash.",
   };

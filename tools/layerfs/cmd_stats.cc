@@ -25,8 +25,9 @@ Command command_for(StatsOptions& options) {
   return Command{
       .program = "layerfs stats",
       .usage = {"MOUNTPOINT [OPTION...]"},
-      .summary = "Shows what the mount negotiated with the kernel, its requests by kind with their "
-                 "latencies, its caches, and what was copied up. Any path in the mount will do.",
+      .summary =
+          "Shows what the mount negotiated with the kernel, its requests by kind with their "
+          "latencies, its caches, and what was copied up. Any path in the mount will do.",
       .groups = {{"Options",
                   {{.name = "json",
                     .help = "Print the daemon's document as it is, on one line.",
@@ -48,8 +49,9 @@ Command command_for(StatsOptions& options) {
                       options.interval = seconds;
                       return {};
                     }}}}},
-      .notes = "Latencies are the time the daemon spent on a request. The columns 'half' and\n"
-               "'99 %' say how long that share of the requests took at most.",
+      .notes =
+          "Latencies are the time the daemon spent on a request. The columns 'half' and\n"
+          "'99 %' say how long that share of the requests took at most.",
   };
 }
 

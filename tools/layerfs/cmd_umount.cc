@@ -32,8 +32,9 @@ Command command_for(UmountOptions& options) {
   return Command{
       .program = "layerfs umount",
       .usage = {"MOUNTPOINT [OPTION...]"},
-      .summary = "Unmounts a layerfs and returns when its daemon has written everything and is "
-                 "gone.",
+      .summary =
+          "Unmounts a layerfs and returns when its daemon has written everything and is "
+          "gone.",
       .groups = {{"Options",
                   {{.name = "lazy",
                     .help = "Take the mount out of sight at once, also while it is in use, and do "
@@ -109,7 +110,7 @@ Outcome<void> wait_for_daemon(const Daemon& daemon, const MountEntry& mount,
                 << ") to write everything, or for other mount namespaces to let go\n"
                 << std::flush;
   }
-  const auto rest = !patience              ? std::nullopt
+  const auto rest = !patience                 ? std::nullopt
                     : *patience > kSilentWait ? std::optional(*patience - kSilentWait)
                                               : patience;
   if (wait_for_end(daemon.process, rest)) {
@@ -143,8 +144,8 @@ Outcome<void> run(const std::vector<std::string>& positionals, const UmountOptio
   const auto elsewhere = other_mount_point(located.mount);
   LFS_TRY(unmount(located.mount, options.detach));
   if (elsewhere) {
-    streams.err << "layerfs: umount: '" << located.path << "' is unmounted; its daemon goes on for '"
-                << *elsewhere << "'\n";
+    streams.err << "layerfs: umount: '" << located.path
+                << "' is unmounted; its daemon goes on for '" << *elsewhere << "'\n";
     return {};
   }
   const bool wait = options.detach == Detach::No || options.patience;

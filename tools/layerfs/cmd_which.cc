@@ -21,8 +21,9 @@ Command command_for(WhichOptions& options) {
   return Command{
       .program = "layerfs which",
       .usage = {"PATH... [OPTION...]"},
-      .summary = "Shows for each PATH in a layerfs mount the layer that provides it, and what "
-                 "hides below it in other layers.",
+      .summary =
+          "Shows for each PATH in a layerfs mount the layer that provides it, and what "
+          "hides below it in other layers.",
       .groups = {{"Options",
                   {{.name = "json",
                     .help = "Print one JSON document a path, one on each line.",
@@ -36,8 +37,7 @@ Command command_for(WhichOptions& options) {
 
 std::string text(const json& object, const char* key) {
   const auto found = object.find(key);
-  return found == object.end() ? std::string{}
-                               : bytes_from_json(*found).value_or(found->dump());
+  return found == object.end() ? std::string{} : bytes_from_json(*found).value_or(found->dump());
 }
 
 std::string layer_line(const json& item, const char* remark) {

@@ -15,8 +15,10 @@ struct Alias {
   std::string_view option;
 };
 constexpr std::array kAliases = {
-    Alias{"workdir", "work"},       Alias{"redirect-dir", "redirect"},
-    Alias{"noacl", "no-acl"},       Alias{"noallow-other", "no-allow-other"},
+    Alias{"workdir", "work"},
+    Alias{"redirect-dir", "redirect"},
+    Alias{"noacl", "no-acl"},
+    Alias{"noallow-other", "no-allow-other"},
 };
 
 // Words of mount(8) about the mount's flags: which question each answers, and whether it
@@ -51,10 +53,24 @@ constexpr std::array kGeneric = {
 };
 
 // For mount(8), systemd and people only; or what is always so for a layerfs.
-constexpr std::array<std::string_view, 18> kIgnored = {
-    "defaults", "auto",   "noauto",  "nofail",   "_netdev",   "nouser",
-    "nousers",  "silent", "loud",    "mand",     "nomand",    "iversion",
-    "noiversion", "comment", "helper", "uhelper", "default_permissions", "subtype"};
+constexpr std::array<std::string_view, 18> kIgnored = {"defaults",
+                                                       "auto",
+                                                       "noauto",
+                                                       "nofail",
+                                                       "_netdev",
+                                                       "nouser",
+                                                       "nousers",
+                                                       "silent",
+                                                       "loud",
+                                                       "mand",
+                                                       "nomand",
+                                                       "iversion",
+                                                       "noiversion",
+                                                       "comment",
+                                                       "helper",
+                                                       "uhelper",
+                                                       "default_permissions",
+                                                       "subtype"};
 
 bool is_ignored(std::string_view key) {
   return key.starts_with("x-") || key.starts_with("X-") ||
@@ -170,8 +186,9 @@ void MountOptions::define() {
   on_off({.name = "metacopy",
           .help = "Copy no data for a change of owner, mode or times (default: on)."},
          c.metacopy);
-  on_off({.name = "index", .help = "Keep hard links together when they are copied up (default: on)."},
-         c.index);
+  on_off(
+      {.name = "index", .help = "Keep hard links together when they are copied up (default: on)."},
+      c.index);
   flag({.name = "acl", .help = "Honour and store POSIX ACLs (default)."},
        [&c](bool on) { c.acl = on; });
   flag({.name = "no-acl", .help = "Refuse POSIX ACLs."}, [&c](bool on) { c.acl = !on; });
@@ -190,9 +207,10 @@ void MountOptions::define() {
   });
   id({.name = "squash-to-uid", .help = "Show everything as owned by this user."}, c.squash_uid);
   id({.name = "squash-to-gid", .help = "Show everything as owned by this group."}, c.squash_gid);
-  id_map({.name = "uidmapping",
-          .help = "User ids, as stored:shown:count, repeated; for example 0:1000:1:1:100000:65536."},
-         c.uid_map);
+  id_map(
+      {.name = "uidmapping",
+       .help = "User ids, as stored:shown:count, repeated; for example 0:1000:1:1:100000:65536."},
+      c.uid_map);
   id_map({.name = "gidmapping", .help = "Group ids, in the same way."}, c.gid_map);
   end_group("Owners");
 
@@ -207,28 +225,36 @@ void MountOptions::define() {
           .help = "Who moves file data: the kernel between its own files, or the daemon with the "
                   "kernel's cache (default: what is permitted and faster)."},
          c.io);
-  valued({.name = "threads", .value = "N", .help = "Threads that serve requests; 0: automatic (default)."},
+  valued({.name = "threads",
+          .value = "N",
+          .help = "Threads that serve requests; 0: automatic (default)."},
          [&c](std::string_view text) -> Outcome<void> {
            LFS_ASSIGN(c.threads, parse_int(text, 0, kMostThreads));
            return {};
          });
-  valued({.name = "timeout",
-          .value = "S",
-          .help = "Seconds for which the kernel may trust names and attributes (default: for ever)."},
-         [&c](std::string_view text) -> Outcome<void> {
-           LFS_ASSIGN(c.timeout, parse_seconds(text));
-           return {};
-         });
+  valued(
+      {.name = "timeout",
+       .value = "S",
+       .help = "Seconds for which the kernel may trust names and attributes (default: for ever)."},
+      [&c](std::string_view text) -> Outcome<void> {
+        LFS_ASSIGN(c.timeout, parse_seconds(text));
+        return {};
+      });
   end_group("Access and speed");
 
-  flag({.name = "foreground", .letter = 'f', .help = "Stay until unmounted; SIGINT and SIGTERM unmount."},
+  flag({.name = "foreground",
+        .letter = 'f',
+        .help = "Stay until unmounted; SIGINT and SIGTERM unmount."},
        [&c](bool on) { c.foreground = on; });
   choice({.name = "log-level",
           .value = "error|warn|info|debug|trace",
           .help = "What the daemon writes to its log (default: info)."},
          c.log_level);
-  path({.name = "log-file", .value = "FILE", .help = "Where the daemon writes its log."}, c.log_file);
-  valued({.name = "fsname", .value = "NAME", .help = "Source shown in /proc/mounts (default: layerfs)."},
+  path({.name = "log-file", .value = "FILE", .help = "Where the daemon writes its log."},
+       c.log_file);
+  valued({.name = "fsname",
+          .value = "NAME",
+          .help = "Source shown in /proc/mounts (default: layerfs)."},
          [&c](std::string_view text) -> Outcome<void> {
            if (text.empty()) {
              return usage_error("the name is empty");
@@ -410,7 +436,8 @@ Outcome<MountConfig> MountOptions::finish() const {
     return usage_error("the mount point is empty");
   }
   if (out.upper.empty() && !out.work.empty()) {
-    return usage_error("a work directory is given but no UPPER; leave it out for a read-only mount");
+    return usage_error(
+        "a work directory is given but no UPPER; leave it out for a read-only mount");
   }
   for (const auto& [question, word] : generic_) {
     if (!word.empty()) {

@@ -20,8 +20,8 @@ template <class... Args>
 std::string format(const char* pattern, Args... args) {
   std::array<char, 256> buffer{};
   const int size = std::snprintf(buffer.data(), buffer.size(), pattern, args...);
-  return {buffer.data(), static_cast<std::size_t>(
-                             std::clamp<int>(size, 0, static_cast<int>(buffer.size()) - 1))};
+  return {buffer.data(),
+          static_cast<std::size_t>(std::clamp<int>(size, 0, static_cast<int>(buffer.size()) - 1))};
 }
 
 std::string text(const json& object, const char* key) {
@@ -95,8 +95,8 @@ std::vector<HistogramBucket> histogram(const json& request) {
     for (const json& bucket : *found) {
       if (bucket.is_array() && bucket.size() == 2 && bucket[1].is_number()) {
         // The last bucket has no bound.
-        out.push_back({bucket[0].is_number() ? bucket[0].get<double>() : HUGE_VAL,
-                       bucket[1].get<double>()});
+        out.push_back(
+            {bucket[0].is_number() ? bucket[0].get<double>() : HUGE_VAL, bucket[1].get<double>()});
       }
     }
   }
@@ -139,8 +139,8 @@ std::string requests(const json& stats, const StatsView& view) {
   std::vector<Row> rows;
   Row total{.name = "all", .buckets = {}};
   for (const auto& [name, request] : all.items()) {
-    Row row{name, number(request, "count"), number(request, "errors"),
-            number(request, "total_us"), 0, histogram(request)};
+    Row row{name, number(request, "count"), number(request, "errors"), number(request, "total_us"),
+            0,    histogram(request)};
     if (row.count == 0) {
       continue;
     }
@@ -169,14 +169,12 @@ std::string caches(const json& stats) {
   const json c = member(stats, "caches");
   const json copied = member(stats, "copied_up");
   std::string out = "caches\n";
-  line(out, "nodes",
-       text(c, "nodes") + " (" + format_bytes(number(c, "node_bytes")) + ")");
-  line(out, "listings",
-       text(c, "listings") + " with " + text(c, "listing_entries") + " entries");
+  line(out, "nodes", text(c, "nodes") + " (" + format_bytes(number(c, "node_bytes")) + ")");
+  line(out, "listings", text(c, "listings") + " with " + text(c, "listing_entries") + " entries");
   line(out, "descriptors", text(c, "fds") + " of at most " + text(c, "fd_limit"));
   out += "copied up\n";
-  line(out, "files", text(copied, "files") + ", of which only metadata: " +
-                         text(copied, "metadata_only"));
+  line(out, "files",
+       text(copied, "files") + ", of which only metadata: " + text(copied, "metadata_only"));
   line(out, "data", format_bytes(number(copied, "bytes")));
   return out;
 }
@@ -244,14 +242,15 @@ std::string format_duration(double seconds) {
 
 std::string stats_table(const json& stats, const StatsView& view) {
   std::string out = heading(stats) + layers(stats);
-  line(out, "transfer", pairs(stats, {{"io", "io"},
-                                      {"transport", "transport"},
-                                      {"FUSE", "kernel_proto"},
-                                      {"libfuse", "libfuse"},
-                                      {"threads", "threads"}}));
-  line(out, "storage", pairs(stats, {{"whiteout", "whiteout"},
-                                     {"xattr", "xattr"},
-                                     {"override_stat", "override_stat"}}));
+  line(out, "transfer",
+       pairs(stats, {{"io", "io"},
+                     {"transport", "transport"},
+                     {"FUSE", "kernel_proto"},
+                     {"libfuse", "libfuse"},
+                     {"threads", "threads"}}));
+  line(out, "storage",
+       pairs(stats,
+             {{"whiteout", "whiteout"}, {"xattr", "xattr"}, {"override_stat", "override_stat"}}));
   return out + "\n" + requests(stats, view) + "\n" + caches(stats);
 }
 

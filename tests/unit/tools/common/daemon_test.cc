@@ -1,0 +1,171 @@
+// Starting, watching and ending a daemon, with the fake one of this folder in every role.
+#include "tools/common/daemon.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "tests/unit/tools/fake_mount.h"
+#include "tools/common/control_client.h"
+#include "tools/common/mount_table.h"
+#include "tools/common/process.h"
+#include "tools/common/unmount.h"
+
+using namespace layerfs;
+using namespace layerfs::testing;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+std::string failure_of(FakeMount& fake, const std::string& role) {
+  const auto started = fake.start(role);
+  REQUIRE(!started);
+  CHECK(started.error().code == ExitCode::Failure);
+  CHECK(started.error().message.find('\n') == std::string::npos);
+  CHECK(!fake.is_mounted());
+  return started.error().message;
+}
+
+}  // namespace
+
+TEST_CASE("the daemon's own reason is what the user reads") {
+  FakeMount fake;
+  CHECK(failure_of(fake, "refuse") == "'/l' is not a directory; name one");
+}
+
+TEST_CASE("a daemon that ends without a word is reported with how it ended") {
+  FakeMount fake;
+  CHECK(failure_of(fake, "silent").find("layerfsd exited with code 3") == 0);
+  CHECK(failure_of(fake, "crash").find("signal 11") != std::string::npos);
+}
+
+TEST_CASE("an answer that is no status is a failure") {
+  FakeMount fake;
+  CHECK(failure_of(fake, "garbage").find("one version") != std::string::npos);
+}
+
+TEST_CASE("a missing daemon program is a failure that names it") {
+  FakeMount fake;
+  fake.program = "/nowhere/layerfsd";
+  CHECK(failure_of(fake, "ok").find("/nowhere/layerfsd") != std::string::npos);
+}
+
+TEST_CASE("a daemon that claims a mount which is not there is ended") {
+  FakeMount fake;
+  CHECK(failure_of(fake, "liar").find("the kernel shows no layerfs") != std::string::npos);
+  CHECK(fake.daemon_is_gone());
+}
+
+TEST_CASE("a signal ends the wait, the daemon in the background, and nothing stays") {
+  FakeMount fake;
+  // The thread that sends must not be one that the signal can be delivered to.
+  sigset_t term;
+  sigemptyset(&term);
+  sigaddset(&term, SIGTERM);
+  ::pthread_sigmask(SIG_BLOCK, &term, nullptr);
+  const pid_t self = ::getpid();
+  std::thread sender([self, &fake] {
+    fake.wait_for_pid_file();
+    ::kill(self, SIGTERM);
+  });
+  const auto begin = Clock::now();
+  const std::string message = failure_of(fake, "stuck");
+  sender.join();
+  ::pthread_sigmask(SIG_UNBLOCK, &term, nullptr);
+  CHECK(message.find("interrupted by TERM") == 0);
+  CHECK(fake.daemon_is_gone());
+  CHECK(Clock::now() - begin < std::chrono::seconds(8));
+}
+
+TEST_CASE("a good mount answers when start_daemon returns, and outlives it") {
+  FakeMount fake;
+  if (!fake.can_mount()) {
+    WARN("skipped: mounting FUSE is not permitted here");
+    return;
+  }
+  bool ready = false;
+  REQUIRE(fake.start("ok", [&] { ready = true; }));
+  CHECK(ready);
+  REQUIRE(fake.is_mounted());
+  CHECK(std::filesystem::is_empty(fake.mountpoint));
+  const auto located = locate(fake.mountpoint, LastComponent::Follow);
+  const auto answer = ask_daemon_json(located->mount, {.line = R"({"cmd":"pid"})"});
+  REQUIRE(answer);
+  const auto process = open_process((*answer)["pid"].get<pid_t>());
+  REQUIRE(process);
+  CHECK(!wait_for_end(*process, std::chrono::milliseconds(0)));
+  CHECK(unmount(located->mount, Detach::No));
+  CHECK(wait_for_end(*process, std::chrono::seconds(5)));
+}
+
+TEST_CASE("a mount whose daemon dies at once is a failure and is removed") {
+  FakeMount fake;
+  if (!fake.can_mount()) {
+    WARN("skipped: mounting FUSE is not permitted here");
+    return;
+  }
+  CHECK(failure_of(fake, "dead").find("does not answer") != std::string::npos);
+}
+
+TEST_CASE("a configuration larger than a pipe arrives whole") {
+  FakeMount fake;
+  if (!fake.can_mount()) {
+    WARN("skipped: mounting FUSE is not permitted here");
+    return;
+  }
+  fake.config.lowers.assign(500, "/" + std::string(4000, 'l'));
+  REQUIRE(fake.start("ok"));
+  CHECK(fake.is_mounted());
+}
+
+TEST_CASE("in the foreground the daemon's end is waited for, and signals are handed on") {
+  FakeMount fake;
+  if (!fake.can_mount()) {
+    WARN("skipped: mounting FUSE is not permitted here");
+    return;
+  }
+  fake.config.foreground = true;
+  SECTION("unmounted by somebody else: the daemon's exit code") {
+    std::thread other([&fake] {
+      fake.wait_for_pid_file();
+      while (!fake.is_mounted()) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      REQUIRE(unmount(locate(fake.mountpoint, LastComponent::Follow)->mount, Detach::No));
+    });
+    const auto code = fake.start("ok");
+    other.join();
+    REQUIRE(code);
+    CHECK(*code == 0);
+  }
+  SECTION("a signal: the code that a shell would give") {
+    const pid_t self = ::getpid();
+    const auto code = fake.start("ok", [self] { ::kill(self, SIGTERM); });
+    REQUIRE(code);
+    CHECK(*code == 128 + SIGTERM);
+    CHECK(fake.daemon_is_gone());
+  }
+}
+
+TEST_CASE("only the two descriptors of the contract reach the daemon") {
+  const UniqueFd leak(::dup(STDIN_FILENO));
+  const std::filesystem::path out =
+      std::filesystem::temp_directory_path() / ("layerfs-fds-" + std::to_string(::getpid()));
+  const auto pid =
+      spawn({"/bin/sh", "-c", "ls /proc/$$/fd | tr '\\n' ' ' > " + out.string()}, {0, 1});
+  REQUIRE(pid);
+  REQUIRE(::waitpid(*pid, nullptr, 0) == *pid);
+  std::string listed;
+  std::getline(std::ifstream(out), listed);
+  std::filesystem::remove(out);
+  CHECK(listed == "0 1 2 3 4 ");
+}
