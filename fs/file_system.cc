@@ -73,6 +73,7 @@ Status FileSystem::open_root() {
     LFS_ASSIGN(const DirMarks marks, read_dir_marks({layer.root.get()}));
     if (layer.role == LayerRole::Upper) {
       root.dir->impure = marks.impure;
+      root.dir->xattr_whiteouts = marks.opaque == Opaque::Whiteouts;
     } else {
       root.dir->sources.push_back({i, marks.opaque == Opaque::Whiteouts, LayerPath()});
     }
@@ -252,7 +253,7 @@ Result<SharedListing> FileSystem::listing_of(Node& dir) {
     return std::make_shared<MergedDirectory>();
   }
   if (dir.place == Place::Writable && upper_ && dir.layer == upper_->index()) {
-    LFS_TRY(add(dir.layer, false));
+    LFS_TRY(add(dir.layer, dir.dir->xattr_whiteouts));
   }
   for (const DirSource& source : dir.dir->sources) {
     LFS_TRY(add(source.layer, source.xattr_whiteouts));

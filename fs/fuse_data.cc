@@ -245,6 +245,12 @@ void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
 
 void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_file_info* /*fi*/) {
   serve(req, Op::Lseek, [&](FuseContext& context) -> Answer {
+    if (context.settings.io == IoMode::Cached && !context.fs.is_read_only()) {
+      // The kernel asks without writing out what it has gathered (Linux 6.18,
+      // fs/fuse/file.c: fuse_lseek), so a hole here may be data there. Told ENOSYS it
+      // takes the whole file, whose size it knows, for data.
+      return Errno(ENOSYS);
+    }
     const auto fd = context.fs.data(ino, Access::Read);
     if (!fd) {
       return fd.error();
@@ -279,23 +285,30 @@ void on_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse
   });
 }
 
+// The inode attribute ioctls, all that the kernel passes on for chattr(1) and lsattr(1)
+// (fs/fuse/ioctl.c: fuse_fileattr_get, fuse_fileattr_set). The flag commands carry `long`
+// in their number and an int in their data (ioctl_iflags(2)).
 void on_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void* /*arg*/,
               fuse_file_info* /*fi*/, unsigned flags, const void* in, std::size_t in_size,
               std::size_t out_size) {
   serve(req, Op::Ioctl, [&](FuseContext& context) -> Answer {
-    // The commands carry `long` in their number and an int in their data
-    // (ioctl_iflags(2)).
-    const bool get = command == FS_IOC_GETFLAGS || command == FS_IOC_GETVERSION;
-    const bool set = command == FS_IOC_SETFLAGS;
+    const bool set = command == FS_IOC_SETFLAGS || command == FS_IOC_FSSETXATTR;
+    const bool get = command == FS_IOC_GETFLAGS || command == FS_IOC_FSGETXATTR ||
+                     command == FS_IOC_GETVERSION;
+    const bool extended = command == FS_IOC_FSGETXATTR || command == FS_IOC_FSSETXATTR;
     if ((flags & FUSE_IOCTL_COMPAT) != 0 || (!get && !set)) {
       return Errno(ENOTTY);
     }
-    int value = 0;
+    union {
+      int flags;
+      struct fsxattr extended;
+    } value{};
+    const std::size_t size = extended ? sizeof(value.extended) : sizeof(value.flags);
     if (set) {
-      if (in_size < sizeof(value)) {
+      if (in_size < size) {
         return Errno(EINVAL);
       }
-      std::memcpy(&value, in, sizeof(value));
+      std::memcpy(&value, in, size);
     }
     const auto fd = context.fs.open_for_flags(ino, set ? Access::Write : Access::Read);
     if (!fd) {
@@ -304,8 +317,7 @@ void on_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void* /*arg*/,
     if (::ioctl(fd->get(), command, &value) < 0) {
       return Errno::last();
     }
-    fuse_reply_ioctl(req, 0, get ? &value : nullptr,
-                     get ? std::min(out_size, sizeof(value)) : 0);
+    fuse_reply_ioctl(req, 0, get ? &value : nullptr, get ? std::min(out_size, size) : 0);
     return {};
   });
 }

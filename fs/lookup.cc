@@ -22,6 +22,7 @@ Status FileSystem::build_directory(Node& node, Node& parent, const DirectoryList
   if (in_upper) {
     LFS_ASSIGN(const DirMarks marks, read_dir_marks(at));
     dir.impure = marks.impure;
+    dir.xattr_whiteouts = marks.opaque == Opaque::Whiteouts;
     const bool replaced = listing.upper_whiteouts.contains(std::string(entry.name));
     if (marks.redirect && marks.opaque != Opaque::Yes) {
       LFS_ASSIGN(const auto components, parse_redirect(*marks.redirect));

@@ -40,6 +40,8 @@ struct DirState {
   LayerPath view;
   // The writable directory holds objects with an origin of their own.
   bool impure = false;
+  // Its empty regular files may be whiteouts by attribute (Opaque::Whiteouts).
+  bool xattr_whiteouts = false;
 };
 
 // One further name of a hard-linked object.

@@ -57,6 +57,7 @@ class Filesystem:
         self.in_user_namespace = in_user_namespace
 
     def mount(self, layers, upper, work, target):
+        """Without `upper` (None), read-only."""
         raise NotImplementedError
 
     def unmount(self, target):
@@ -71,10 +72,26 @@ class Filesystem:
 
 
 class Plain(Filesystem):
-    """A directory, bound: the reference. The only layer is the directory."""
+    """The reference. The only layer is a directory, which is moved to the mount point: a
+    user without privilege cannot bind it there."""
 
     def mount(self, layers, upper, work, target):
-        call(["mount", "--bind", layers[0], target])
+        target.rmdir()
+        layers[0].rename(target)
+        self.origin = layers[0]
+
+    def unmount(self, target):
+        target.rename(self.origin)
+        target.mkdir()
+
+
+def directories(layers, upper, work):
+    """As overlayfs and fuse-overlayfs take them."""
+    where = [f"lowerdir={':'.join(map(str, layers))}"]
+    if upper is not None:
+        os.makedirs(work, exist_ok=True)
+        where += [f"upperdir={upper}", f"workdir={work}"]
+    return where
 
 
 class Overlay(Filesystem):
@@ -85,16 +102,19 @@ class Overlay(Filesystem):
             features = ["userxattr"]
         else:
             features = ["redirect_dir=on", "metacopy=on", "index=on", "xino=on"]
-        where = [f"lowerdir={':'.join(map(str, layers))}", f"upperdir={upper}", f"workdir={work}"]
-        os.makedirs(work, exist_ok=True)
-        call(["mount", "-t", "overlay", "overlay", "-o", ",".join(where + features), target])
+        call(["mount", "-t", "overlay", "overlay",
+              "-o", ",".join(directories(layers, upper, work) + features), target])
 
 
 class FuseOverlayfs(Filesystem):
     def mount(self, layers, upper, work, target):
-        os.makedirs(work, exist_ok=True)
-        where = [f"lowerdir={':'.join(map(str, layers))}", f"upperdir={upper}", f"workdir={work}"]
-        call(["fuse-overlayfs", "-o", ",".join(where + self.options), target])
+        # It sets times of access in its layers; they are shared with other tests.
+        for layer in layers:
+            if not is_mounted(layer):
+                call(["mount", "--bind", layer, layer])
+                call(["mount", "-o", "remount,bind,noatime", layer])
+        call(["fuse-overlayfs", "-o", ",".join(directories(layers, upper, work) + self.options),
+              target])
 
 
 class Layerfs(Filesystem):
@@ -103,7 +123,7 @@ class Layerfs(Filesystem):
     def mount(self, layers, upper, work, target):
         del work  # its default place is part of what is tried
         call([self.binaries / "layerfs", "mount", *self.options,
-              ":".join(map(str, layers)), upper, target])
+              ":".join(map(str, layers)), *([upper] if upper else []), target])
         if not is_mounted(target):
             raise Failure(f"layerfs mount returned 0 without {target} being mounted")
         self.pid = self.stats(target)["pid"]

@@ -6,6 +6,7 @@ is a JSON file (see `Job` for its fields). Exit 0: done; 1: failed, with the rea
 """
 
 import dataclasses
+import errno
 import json
 import os
 import pathlib
@@ -34,6 +35,7 @@ class Job:
     packages: bool            # whether the steps may install packages
     promises: dict[str, bool]  # filesystems.Promises
     upper: str = ""           # one that is there already
+    read_only: bool = False   # without an upper
 
 
 def step_environment(job: Job) -> list[str]:
@@ -97,6 +99,36 @@ def run_steps(job: Job, target: pathlib.Path) -> None:
             print(f"  {step}: {time.monotonic() - start:.1f} s", flush=True)
 
 
+def refuse_writes(target: pathlib.Path) -> None:
+    """Everything that would change a read-only mount has to fail with EROFS."""
+    passwd = target / "etc" / "passwd"
+    changes = {
+        "open for writing": lambda: os.open(passwd, os.O_WRONLY),
+        "open to truncate": lambda: os.open(passwd, os.O_RDONLY | os.O_TRUNC),
+        "create": lambda: os.open(target / "etc" / "new", os.O_CREAT | os.O_WRONLY),
+        "unlink": lambda: os.unlink(passwd),
+        "mkdir": lambda: os.mkdir(target / "new"),
+        "rmdir": lambda: os.rmdir(target / "home"),
+        "rename": lambda: os.rename(passwd, target / "etc" / "new"),
+        "link": lambda: os.link(passwd, target / "etc" / "new"),
+        "symlink": lambda: os.symlink("x", target / "etc" / "new"),
+        "chmod": lambda: os.chmod(passwd, 0o600),
+        "chown": lambda: os.chown(passwd, 1, 1),
+        "utime": lambda: os.utime(passwd),
+        "truncate": lambda: os.truncate(passwd, 0),
+        "setxattr": lambda: os.setxattr(passwd, "user.x", b"1"),
+        "mkfifo": lambda: os.mkfifo(target / "etc" / "new"),
+    }
+    for name, change in changes.items():
+        try:
+            change()
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise Failure(f"{name} on a read-only mount: expected EROFS, got {error}") from None
+        else:
+            raise Failure(f"{name} on a read-only mount: expected EROFS, but it succeeded")
+
+
 def record(job: Job, target: pathlib.Path, name: str, *options: str) -> None:
     text = call([pathlib.Path(job.binaries, "tree-manifest"), "--check-readdir", *options, target],
                 timeout=600)
@@ -108,7 +140,9 @@ def main() -> int:
     directory = pathlib.Path(job.directory)
     target, upper, work = (directory / name for name in ("mount", "upper", "work"))
     target.mkdir()
-    if job.upper:
+    if job.read_only:
+        upper = None
+    elif job.upper:
         upper = pathlib.Path(job.upper)
     else:
         upper.mkdir()
@@ -120,6 +154,8 @@ def main() -> int:
     try:
         filesystem.mount(layers, upper, work, target)
         filesystem.check(target)
+        if job.read_only:
+            refuse_writes(target)
         start = time.time()
         if job.chosen:
             run_steps(job, target)
