@@ -197,6 +197,26 @@ int follow_in_foreground(pid_t pid, const HeldSignals& signals) {
   return WIFSIGNALED(status) ? kSignalExitBase + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+// So that logs and statistics make sense to people in other directories. Only a prefix:
+// symlinks and ".." in the path are the kernel's to resolve.
+MountConfig with_absolute_paths(MountConfig config) {
+  std::error_code error;
+  const std::filesystem::path here = std::filesystem::current_path(error);
+  const auto extend = [&](std::string& path) {
+    if (!error && !path.empty()) {
+      path = here / path;
+    }
+  };
+  for (std::string& lower : config.lowers) {
+    extend(lower);
+  }
+  for (std::string* path : {&config.upper, &config.work, &config.init, &config.mountpoint,
+                            &config.log_file}) {
+    extend(*path);
+  }
+  return config;
+}
+
 std::optional<std::uint64_t> mount_id_at(const std::string& path) {
   const auto located = locate(path, LastComponent::Follow);
   return located ? std::optional(located->mount.id) : std::nullopt;
@@ -227,7 +247,7 @@ Outcome<std::string> find_daemon() {
 }
 
 Outcome<int> start_daemon(const MountConfig& config, const DaemonStart& start) {
-  LFS_ASSIGN(const UniqueFd file, config_file(config));
+  LFS_ASSIGN(const UniqueFd file, config_file(with_absolute_paths(config)));
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) < 0) {
     return failed("cannot make a pipe: " + errno_text(errno));
@@ -255,7 +275,14 @@ Outcome<int> start_daemon(const MountConfig& config, const DaemonStart& start) {
     return outcome.error();
   }
   start.ready();
-  return config.foreground ? follow_in_foreground(pid, signals) : 0;
+  if (config.foreground) {
+    return follow_in_foreground(pid, signals);
+  }
+  // What was started has left its work to a child; not to be left as a zombie.
+  if (const auto process = open_process(pid); process && wait_for_end(*process, kGrace)) {
+    ::waitpid(pid, nullptr, WNOHANG);
+  }
+  return 0;
 }
 
 }  // namespace layerfs

@@ -40,14 +40,12 @@ int cmd_mount(Arguments arguments, const Streams& streams, const Environment& en
     return to_int(ExitCode::Ok);
   }
   const auto run = [&]() -> Outcome<int> {
+    if (options.remount()) {
+      return cannot_remount(parsed->positionals.empty() ? "MOUNTPOINT"
+                                                        : parsed->positionals.back());
+    }
     LFS_TRY(options.take_positionals(parsed->positionals));
     LFS_ASSIGN(const MountConfig config, options.finish());
-    if (options.remount()) {
-      return failed("'" + config.mountpoint +
-                    "': layerfs does not remount; for ro, rw and the like use 'mount -i -o "
-                    "remount,... " +
-                    config.mountpoint + "', else unmount and mount again");
-    }
     LFS_ASSIGN(const std::string daemon, environment.find_daemon());
     return environment.start_daemon(config, DaemonStart{.program = daemon});
   };

@@ -138,10 +138,7 @@ Outcome<int> carry_out(const std::string& program, const HelperArguments& given,
                   *given.mount_namespace + "'");
   }
   if (options.remount()) {
-    return failed("'" + target +
-                  "': layerfs does not remount; for ro, rw and the like use 'mount -i -o "
-                  "remount,... " +
-                  target + "', else unmount and mount again");
+    return cannot_remount(target);
   }
   options.take_source_and_target(given.positionals[0], target);
   LFS_ASSIGN(const MountConfig config, options.finish());

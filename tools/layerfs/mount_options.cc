@@ -288,6 +288,12 @@ const MountOptions::Setting* MountOptions::find(std::string_view key) const {
 
 Outcome<void> MountOptions::add_words(std::string_view list, UnknownWords unknown) {
   LFS_ASSIGN(const auto words, split_mount_words(list));
+  // mount(8) adds what the kernel shows of the present mount to it, which is not for us.
+  remount_ = remount_ || std::any_of(words.begin(), words.end(),
+                                     [](const MountWord& word) { return word.key == "remount"; });
+  if (remount_) {
+    return {};
+  }
   for (const MountWord& word : words) {
     LFS_TRY(add_word(word, unknown));
   }
@@ -349,10 +355,6 @@ bool MountOptions::add_generic_word(const MountWord& word) {
   }
   if (word.key == "ro" || word.key == "rw") {
     config_.read_only = word.key == "ro";
-    return true;
-  }
-  if (word.key == "remount") {
-    remount_ = true;
     return true;
   }
   if (word.key == "userxattr") {
@@ -445,6 +447,13 @@ Outcome<MountConfig> MountOptions::finish() const {
     }
   }
   return out;
+}
+
+Problem cannot_remount(const std::string& mountpoint) {
+  return failed(
+      "'" + mountpoint +
+      "': layerfs does not remount; for ro, rw and the like use 'mount -i -o remount,... " +
+      mountpoint + "', else unmount and mount again");
 }
 
 }  // namespace layerfs

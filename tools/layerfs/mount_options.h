@@ -43,7 +43,7 @@ class MountOptions {
   // The whole, checked for what can be seen without looking at a disk.
   Outcome<MountConfig> finish() const;
 
-  // "remount" was among the words.
+  // "remount" was among the words; the others are then not looked at.
   bool remount() const { return remount_; }
 
  private:
@@ -80,5 +80,8 @@ class MountOptions {
   std::vector<OptionGroup> groups_;
   std::size_t grouped_ = 0;
 };
+
+// What to say to a wish to remount.
+Problem cannot_remount(const std::string& mountpoint);
 
 }  // namespace layerfs

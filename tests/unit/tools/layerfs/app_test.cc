@@ -349,7 +349,7 @@ TEST_CASE("mount.layerfs: the codes of mount(8)") {
   CHECK(run({"mount.layerfs", "s", "/m", "-o", "lowerdir=a,frobnicate"}).code == 1);
   CHECK(run({"mount.layerfs", "s", "/m", "-q"}).code == 1);
   CHECK(run({"mount.layerfs", "s", "/m", "-o"}).code == 1);
-  CHECK(run({"mount.layerfs", "s", "/m", "-o", "remount,ro,lowerdir=a"}).code == 32);
+  CHECK(run({"mount.layerfs", "s", "/m", "-o", "rw,user_id=0,remount,ro"}).code == 32);
   CHECK(run({"mount.layerfs", "s", "/m", "-N", "/proc/1/ns/mnt", "-o", "lowerdir=a"}).code == 32);
   CHECK(run({"mount.layerfs", "--help"}).code == 0);
 }
