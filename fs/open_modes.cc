@@ -38,7 +38,10 @@ Result<OpenModes::Opened> OpenModes::open(NodeId node, Write write, SharedFd fd,
     }
     if (state.backing_id > 0) {
       ++state.passthrough;
-      state.writers += write == Write::Yes ? 1 : 0;
+      if (write == Write::Yes) {
+        const std::lock_guard writers_lock(writers_mutex_);
+        ++writers_[node];
+      }
       return Opened{Mode::Passthrough, state.backing_id, false, handle_of(Mode::Passthrough, write)};
     }
     state.backing_id = 0;
@@ -56,9 +59,16 @@ OpenModes::Released OpenModes::release(NodeId node, std::uint64_t handle,
     return {false};
   }
   State& state = it->second;
+  bool last_writer = false;
   if (is_passthrough(handle)) {
     --state.passthrough;
-    state.writers -= is_writer(handle) ? 1 : 0;
+    if (is_writer(handle)) {
+      const std::lock_guard writers_lock(writers_mutex_);
+      last_writer = --writers_[node] == 0;
+      if (last_writer) {
+        writers_.erase(node);
+      }
+    }
     if (state.passthrough == 0 && state.backing_id > 0) {
       unregister(state.backing_id);
       state.backing_id = 0;
@@ -66,7 +76,6 @@ OpenModes::Released OpenModes::release(NodeId node, std::uint64_t handle,
   } else {
     --state.cached;
   }
-  const bool last_writer = is_passthrough(handle) && is_writer(handle) && state.writers == 0;
   if (state.cached == 0 && state.passthrough == 0) {
     states_.erase(it);
   }
@@ -74,9 +83,8 @@ OpenModes::Released OpenModes::release(NodeId node, std::uint64_t handle,
 }
 
 bool OpenModes::may_change_unseen(NodeId node) {
-  const std::lock_guard lock(mutex_);
-  const auto it = states_.find(node);
-  return it != states_.end() && it->second.writers > 0;
+  const std::lock_guard lock(writers_mutex_);
+  return writers_.contains(node);
 }
 
 }  // namespace layerfs

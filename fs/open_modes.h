@@ -47,12 +47,15 @@ class OpenModes {
   struct State {
     std::uint32_t cached = 0;
     std::uint32_t passthrough = 0;
-    std::uint32_t writers = 0;
     int backing_id = 0;
   };
   FileSystem& fs_;
+  // Held while asking fs_, so taken before the tree lock.
   std::mutex mutex_;
   std::unordered_map<NodeId, State> states_;
+  // A leaf: looked at under the tree lock too.
+  std::mutex writers_mutex_;
+  std::unordered_map<NodeId, std::uint32_t> writers_;  // passed-through writers by node
 };
 
 }  // namespace layerfs
