@@ -26,13 +26,13 @@ mode_t without_set_ids(mode_t mode) {
 
 Result<struct stat> FileSystem::get_attributes(NodeId id) {
   const SharedTree lock(tree_);
-  LFS_ASSIGN(Node* node, node_of(id));
+  LFS_ASSIGN(Node * node, node_of(id));
   return attributes_of(*node);
 }
 
 Result<struct statx> FileSystem::get_extended_attributes(NodeId id) {
   const SharedTree lock(tree_);
-  LFS_ASSIGN(Node* node, node_of(id));
+  LFS_ASSIGN(Node * node, node_of(id));
   LFS_ASSIGN(const Located located, locate(*node));
   LFS_ASSIGN(const Observed observed, observe(located.at(), node->layer));
   LFS_ASSIGN(const struct stat shown, attributes_of(*node, observed));
@@ -53,7 +53,7 @@ Result<UniqueFd> FileSystem::open_for_flags(NodeId id, Access access) {
     LFS_TRY(copy_up(id, Need::Data));
   }
   const SharedTree lock(tree_);
-  LFS_ASSIGN(Node* node, node_of(id));
+  LFS_ASSIGN(Node * node, node_of(id));
   LFS_ASSIGN(const Located located, locate(*node));
   if (node->is_dir()) {
     return sys::open_at({located.dir->get(), "."}, O_RDONLY | O_DIRECTORY);
@@ -63,7 +63,7 @@ Result<UniqueFd> FileSystem::open_for_flags(NodeId id, Access access) {
 
 Result<std::string> FileSystem::read_link(NodeId id) {
   const SharedTree lock(tree_);
-  LFS_ASSIGN(Node* node, node_of(id));
+  LFS_ASSIGN(Node * node, node_of(id));
   LFS_ASSIGN(const Located located, locate(*node));
   return sys::readlink_at(located.at());
 }
@@ -77,7 +77,7 @@ Result<struct stat> FileSystem::set_attributes(NodeId id, const AttributeChange&
     LFS_TRY(copy_up(id, Need::Attributes));
   }
   const SharedTree lock(tree_);
-  LFS_ASSIGN(Node* node, node_of(id));
+  LFS_ASSIGN(Node * node, node_of(id));
   WritableLayer* layer = writable(node->layer);
   if (layer == nullptr) {
     return Errno(EIO);
@@ -139,7 +139,7 @@ Result<std::string> FileSystem::get_xattr(NodeId id, const std::string& name) {
     return Errno(ENODATA);
   }
   const SharedTree lock(tree_);
-  LFS_ASSIGN(Node* node, node_of(id));
+  LFS_ASSIGN(Node * node, node_of(id));
   LFS_ASSIGN(const Located located, locate(*node));
   LFS_ASSIGN(auto value, sys::get_xattr(located.at(), name.c_str()));
   if (!value) {
@@ -150,7 +150,7 @@ Result<std::string> FileSystem::get_xattr(NodeId id, const std::string& name) {
 
 Result<std::vector<std::string>> FileSystem::list_xattrs(NodeId id) {
   const SharedTree lock(tree_);
-  LFS_ASSIGN(Node* node, node_of(id));
+  LFS_ASSIGN(Node * node, node_of(id));
   LFS_ASSIGN(const Located located, locate(*node));
   LFS_ASSIGN(auto names, sys::list_xattrs(located.at()));
   std::erase_if(names, [](const std::string& name) { return is_internal_xattr(name); });
@@ -164,7 +164,7 @@ Status FileSystem::set_xattr(NodeId id, const std::string& name, std::string_vie
   }
   LFS_TRY(copy_up(id, Need::Attributes));
   const SharedTree lock(tree_);
-  LFS_ASSIGN(Node* node, node_of(id));
+  LFS_ASSIGN(Node * node, node_of(id));
   LFS_ASSIGN(const Located located, locate(*node));
   return sys::set_xattr(located.at(), name.c_str(), value, flags);
 }
@@ -176,7 +176,7 @@ Status FileSystem::remove_xattr(NodeId id, const std::string& name) {
   {
     // Nothing is copied up for an attribute that is not there.
     const SharedTree lock(tree_);
-    LFS_ASSIGN(Node* node, node_of(id));
+    LFS_ASSIGN(Node * node, node_of(id));
     LFS_ASSIGN(const Located located, locate(*node));
     LFS_ASSIGN(const auto value, sys::get_xattr(located.at(), name.c_str()));
     if (!value) {
@@ -185,7 +185,7 @@ Status FileSystem::remove_xattr(NodeId id, const std::string& name) {
   }
   LFS_TRY(copy_up(id, Need::Attributes));
   const SharedTree lock(tree_);
-  LFS_ASSIGN(Node* node, node_of(id));
+  LFS_ASSIGN(Node * node, node_of(id));
   LFS_ASSIGN(const Located located, locate(*node));
   return sys::remove_xattr(located.at(), name.c_str());
 }
@@ -194,7 +194,7 @@ Status FileSystem::sync(NodeId id, bool data_only) {
   SharedFd fd;
   {
     const SharedTree lock(tree_);
-    LFS_ASSIGN(Node* node, node_of(id));
+    LFS_ASSIGN(Node * node, node_of(id));
     WritableLayer* layer = writable(node->layer);
     if (layer == nullptr || layer->is_volatile()) {
       return {};  // a lower cannot have changed

@@ -65,7 +65,8 @@ ControlSocket::~ControlSocket() {
 }
 
 void ControlSocket::serve() {
-  std::array<pollfd, 2> waits = {pollfd{listener_.get(), POLLIN, 0}, pollfd{stop_.get(), POLLIN, 0}};
+  std::array<pollfd, 2> waits = {pollfd{listener_.get(), POLLIN, 0},
+                                 pollfd{stop_.get(), POLLIN, 0}};
   for (;;) {
     if (::poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR) {
       return;

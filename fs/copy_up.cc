@@ -68,7 +68,7 @@ Status FileSystem::copy_up(NodeId id, Need need, std::uint64_t keep_bytes) {
   }
   {
     const SharedTree lock(tree_);
-    LFS_ASSIGN(Node* node, node_of(id));
+    LFS_ASSIGN(Node * node, node_of(id));
     LFS_ASSIGN(const bool needed, needs_copy_up(*node, need));
     if (!needed) {
       return {};
@@ -78,7 +78,7 @@ Status FileSystem::copy_up(NodeId id, Need need, std::uint64_t keep_bytes) {
   bool fill = false;
   {
     const ExclusiveTree lock(tree_);
-    LFS_ASSIGN(Node* node, node_of(id));
+    LFS_ASSIGN(Node * node, node_of(id));
     if (node->is_dir()) {
       return copy_up_directory(*node, lock);
     }
@@ -113,8 +113,8 @@ Status FileSystem::copy_up(NodeId id, Need need, std::uint64_t keep_bytes) {
 
 Result<CopySource> FileSystem::copy_source(const Located& located, const Node& node) {
   LFS_ASSIGN(const Observed observed, observe(located.at(), node.layer));
-  CopySource source{located.at(), observed.st, -1, CopyContent::All, observed.st.stx_size,
-                    observed.identity, std::nullopt};
+  CopySource source{located.at(),         observed.st,       -1,          CopyContent::All,
+                    observed.st.stx_size, observed.identity, std::nullopt};
   const std::uint64_t fsid = inos_.fsid_of(sys::device_of(observed.st));
   if (fsid != 0 && !S_ISDIR(observed.identity.mode)) {
     source.origin = Origin{fsid, observed.st.stx_ino};
@@ -213,7 +213,7 @@ Status FileSystem::copy_up_data(NodeId id, std::uint64_t keep_bytes) {
   UniqueFd data;
   {
     const ExclusiveTree lock(tree_);
-    LFS_ASSIGN(Node* node, node_of(id));
+    LFS_ASSIGN(Node * node, node_of(id));
     LFS_ASSIGN(located, locate(*node));
     LFS_ASSIGN(source, copy_source(located, *node));
     LFS_ASSIGN(data, open_content(*node, O_RDONLY, &lock));
@@ -226,7 +226,7 @@ Status FileSystem::copy_up_data(NodeId id, std::uint64_t keep_bytes) {
   source.size = std::min<std::uint64_t>(source.st.stx_size, keep_bytes);
   LFS_ASSIGN(Staged staged, upper_->stage_copy(source));
   const ExclusiveTree lock(tree_);
-  LFS_ASSIGN(Node* node, node_of(id));
+  LFS_ASSIGN(Node * node, node_of(id));
   LFS_TRY(publish_copy(*node, staged, source.st, lock));
   node->content = Content::Here;
   return {};
@@ -237,7 +237,7 @@ Status FileSystem::fill_metacopy(NodeId id, std::uint64_t keep_bytes) {
   UniqueFd to;
   {
     const ExclusiveTree lock(tree_);
-    LFS_ASSIGN(Node* node, node_of(id));
+    LFS_ASSIGN(Node * node, node_of(id));
     LFS_ASSIGN(from, open_data_below(*node, lock));
     LFS_ASSIGN(const Located located, locate(*node));
     LFS_ASSIGN(to, sys::open_at(located.at(), O_RDWR));
@@ -254,7 +254,7 @@ Status FileSystem::fill_metacopy(NodeId id, std::uint64_t keep_bytes) {
     LFS_TRY(sys::fsync_fd(to.get()));
   }
   const ExclusiveTree lock(tree_);
-  LFS_ASSIGN(Node* node, node_of(id));
+  LFS_ASSIGN(Node * node, node_of(id));
   LFS_TRY(upper_->marks().clear_metacopy({to.get()}));
   node->content = Content::Here;
   if (node->extra) {
@@ -345,7 +345,7 @@ Result<SharedFd> FileSystem::data(NodeId id, Access access) {
     if (SharedFd fd = descriptors_.find(key)) {
       return fd;
     }
-    LFS_ASSIGN(Node* node, node_of(id));
+    LFS_ASSIGN(Node * node, node_of(id));
     auto opened = open_content(*node, flags, nullptr);
     if (opened) {
       SharedFd fd = share(std::move(*opened));
@@ -357,7 +357,7 @@ Result<SharedFd> FileSystem::data(NodeId id, Access access) {
     }
   }
   const ExclusiveTree lock(tree_);
-  LFS_ASSIGN(Node* node, node_of(id));
+  LFS_ASSIGN(Node * node, node_of(id));
   LFS_ASSIGN(UniqueFd opened, open_content(*node, flags, &lock));
   SharedFd fd = share(std::move(opened));
   descriptors_.put(key, fd);

@@ -135,9 +135,8 @@ Result<SharedFd> FileSystem::directory_fd(Node& dir, LayerIndex layer) {
     LFS_ASSIGN(fd, sys::open_beneath(stack_.at(layer).root.get(), path, O_PATH | O_DIRECTORY));
   } else {
     const auto& sources = dir.dir->sources;
-    const auto source = std::find_if(sources.begin(), sources.end(), [&](const DirSource& s) {
-      return s.layer == layer;
-    });
+    const auto source = std::find_if(sources.begin(), sources.end(),
+                                     [&](const DirSource& s) { return s.layer == layer; });
     if (source == sources.end()) {
       return Errno(EIO);
     }
@@ -188,7 +187,7 @@ Result<FileSystem::Observed> FileSystem::observe(sys::At at, LayerIndex layer) {
 
 Result<struct stat> FileSystem::attributes_of(Node& node, const Observed& observed) {
   const struct statx& st = observed.st;
-  struct stat attr{};
+  struct stat attr {};
   attr.st_ino = node.ino;
   attr.st_mode = observed.identity.mode;
   attr.st_nlink = st.stx_nlink;
@@ -363,8 +362,7 @@ Result<std::vector<FileSystem::Provider>> FileSystem::providers(
         if (node->place == Place::Writable && source.layer == node->layer) {
           continue;
         }
-        found.push_back({stack_.label(source.layer),
-                         host_path(source.layer, (*here)->path.text()),
+        found.push_back({stack_.label(source.layer), host_path(source.layer, (*here)->path.text()),
                          found.empty() ? "file" : "hidden file"});
       }
     }

@@ -100,8 +100,8 @@ class FileSystem {
   Result<Creation> create_nameless(NodeId parent, const Caller& caller, mode_t mode);
   Status remove(NodeId parent, std::string_view name, sys::UnlinkKind kind);
   // `flags` as renameat2's.
-  Status rename(NodeId parent, std::string_view name, NodeId new_parent,
-                std::string_view new_name, unsigned flags);
+  Status rename(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name,
+                unsigned flags);
   Result<NodeEntry> link(NodeId node, NodeId new_parent, std::string_view new_name);
 
   // The file's data. Writing copies a lower file up; reading does not.
@@ -242,8 +242,8 @@ class FileSystem {
   // The directory's path in a layer below.
   LayerPath source_path(const Node& dir, LayerIndex layer) const;
   bool may_create_directly(const NewName& where, const Caller& caller) const;
-  void show_name(Node& parent, MergedDirectory& listing, std::string_view name,
-                 unsigned char type, const NewName& where);
+  void show_name(Node& parent, MergedDirectory& listing, std::string_view name, unsigned char type,
+                 const NewName& where);
   Status remove_entry(Node& parent, const DirectoryListing::Entry& entry, Node& child,
                       MergedDirectory& listing, const ExclusiveTree& lock);
   // The object leaves (parent, name) for work/, a whiteout taking its place if `hide`.

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <vector>
 
-#include "fs/request.h"
+#include "fs/fuse_request.h"
 
 namespace layerfs {
 namespace {
@@ -135,8 +135,8 @@ Answer open_existing(FuseContext& context, fuse_req_t req, fuse_ino_t parent, co
 void on_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
                fuse_file_info* fi) {
   serve(req, Op::Create, [&](FuseContext& context) -> Answer {
-    const auto created = context.fs.create_node(parent, name, caller_of(req),
-                                                (mode & 07777) | S_IFREG, 0, "");
+    const auto created =
+        context.fs.create_node(parent, name, caller_of(req), (mode & 07777) | S_IFREG, 0, "");
     if (!created) {
       if (created.error().value() == EEXIST && (fi->flags & O_EXCL) == 0) {
         return open_existing(context, req, parent, name, fi);
@@ -226,9 +226,8 @@ void on_write(fuse_req_t req, fuse_ino_t ino, const char* data, std::size_t size
 }
 
 void on_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, fuse_file_info* /*fi*/) {
-  serve(req, Op::Fsync, [&](FuseContext& context) {
-    return answer(context.fs.sync(ino, data_only != 0), req);
-  });
+  serve(req, Op::Fsync,
+        [&](FuseContext& context) { return answer(context.fs.sync(ino, data_only != 0), req); });
 }
 
 void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
@@ -273,14 +272,14 @@ void on_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, fuse
     if (!in || !out) {
       return !out ? out.error() : in.error();
     }
-    const ssize_t n = ::copy_file_range((*in)->get(), &from_offset, (*out)->get(), &to_offset, size, 0);
-    if (n < 0) {
+    const auto n = sys::copy_range((*in)->get(), from_offset, (*out)->get(), to_offset, size);
+    if (!n) {
       // The kernel copies by reading and writing when it is told so; ENOSYS would stop
       // it from ever asking again.
-      const Errno error = Errno::last();
-      return error.value() == EXDEV || error.value() == ENOSYS ? Errno(EOPNOTSUPP) : error;
+      const int error = n.error().value();
+      return error == EXDEV || error == ENOSYS ? Errno(EOPNOTSUPP) : n.error();
     }
-    fuse_reply_write(req, static_cast<std::size_t>(n));
+    fuse_reply_write(req, *n);
     return {};
   });
 }
@@ -293,8 +292,8 @@ void on_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void* /*arg*/,
               std::size_t out_size) {
   serve(req, Op::Ioctl, [&](FuseContext& context) -> Answer {
     const bool set = command == FS_IOC_SETFLAGS || command == FS_IOC_FSSETXATTR;
-    const bool get = command == FS_IOC_GETFLAGS || command == FS_IOC_FSGETXATTR ||
-                     command == FS_IOC_GETVERSION;
+    const bool get =
+        command == FS_IOC_GETFLAGS || command == FS_IOC_FSGETXATTR || command == FS_IOC_GETVERSION;
     const bool extended = command == FS_IOC_FSGETXATTR || command == FS_IOC_FSSETXATTR;
     if ((flags & FUSE_IOCTL_COMPAT) != 0 || (!get && !set)) {
       return Errno(ENOTTY);

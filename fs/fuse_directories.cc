@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "fs/request.h"
+#include "fs/fuse_request.h"
 
 namespace layerfs {
 namespace {
@@ -41,7 +41,8 @@ void read_directory(fuse_req_t req, Op op, fuse_ino_t ino, std::size_t size, off
                                   next);
       }
     };
-    const auto read = context.fs.read_directory(ino, static_cast<std::uint64_t>(offset), kind, fits, add);
+    const auto read =
+        context.fs.read_directory(ino, static_cast<std::uint64_t>(offset), kind, fits, add);
     if (!read) {
       return read.error();
     }
@@ -77,9 +78,8 @@ void on_readdirplus(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offs
 }
 
 void on_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only, fuse_file_info* /*fi*/) {
-  serve(req, Op::Fsyncdir, [&](FuseContext& context) {
-    return answer(context.fs.sync(ino, data_only != 0), req);
-  });
+  serve(req, Op::Fsyncdir,
+        [&](FuseContext& context) { return answer(context.fs.sync(ino, data_only != 0), req); });
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "fs/fuse_init.h"
-#include "fs/request.h"
+#include "fs/fuse_request.h"
 
 namespace layerfs {
 
@@ -250,9 +250,8 @@ void on_listxattr(fuse_req_t req, fuse_ino_t ino, std::size_t size) {
 }
 
 void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
-  serve(req, Op::Removexattr, [&](FuseContext& context) {
-    return answer(context.fs.remove_xattr(ino, name), req);
-  });
+  serve(req, Op::Removexattr,
+        [&](FuseContext& context) { return answer(context.fs.remove_xattr(ino, name), req); });
 }
 
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 18)

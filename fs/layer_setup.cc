@@ -43,7 +43,8 @@ Result<IdMap, Failure> id_map(const std::vector<IdRange>& ranges, std::int64_t s
   }
   auto map = IdMap::from_triples(triples, overflow_id(overflow_file));
   if (!map) {
-    return Failure{std::string("option ") + option + ": ranges are empty, too large or overlap; "
+    return Failure{std::string("option ") + option +
+                   ": ranges are empty, too large or overlap; "
                    "give container:host:size triples that do not"};
   }
   return squash < 0 ? std::move(*map) : map->squashed_to(static_cast<std::uint32_t>(squash));
@@ -67,12 +68,12 @@ Result<bool> may_set_owner(int work) {
 MarkWishes wishes_of(const MountConfig& config) {
   MarkWishes wishes;
   if (config.whiteout != MountConfig::Whiteout::Auto) {
-    wishes.form = config.whiteout == MountConfig::Whiteout::Oci ? WhiteoutForm::DotWh
-                                                                : WhiteoutForm::Overlay;
+    wishes.form =
+        config.whiteout == MountConfig::Whiteout::Oci ? WhiteoutForm::DotWh : WhiteoutForm::Overlay;
   }
   if (config.xattr != MountConfig::Xattr::Auto) {
-    wishes.xattrs = config.xattr == MountConfig::Xattr::User ? XattrNamespace::User
-                                                             : XattrNamespace::Trusted;
+    wishes.xattrs =
+        config.xattr == MountConfig::Xattr::User ? XattrNamespace::User : XattrNamespace::Trusted;
   }
   return wishes;
 }
@@ -143,14 +144,15 @@ Result<OpenedLayers, Failure> open_layers(const MountConfig& config) {
   const std::size_t limit = raise_descriptor_limit();
   const std::size_t fixed = config.lowers.size() + kOtherDescriptors;
   if (fixed + 16 > limit) {
-    return Failure{std::to_string(config.lowers.size()) + " lower layers need more open files than "
-                   "the limit of " + std::to_string(limit) + "; raise it (ulimit -Hn)"};
+    return Failure{std::to_string(config.lowers.size()) +
+                   " lower layers need more open files than "
+                   "the limit of " +
+                   std::to_string(limit) + "; raise it (ulimit -Hn)"};
   }
   opened.descriptor_limit = std::min(kCachedDescriptors, limit - fixed);
 
   StackOptions options{config.lowers, config.read_only ? std::string() : config.upper, config.init,
-                       opened.mountpoint,
-                       config.override_stat == MountConfig::OverrideStat::On};
+                       opened.mountpoint, config.override_stat == MountConfig::OverrideStat::On};
   if (config.read_only && !config.upper.empty()) {
     // Shown like a lower then: nothing may change in it.
     options.lowers.insert(options.lowers.begin(), config.upper);

@@ -116,7 +116,8 @@ Status FileSystem::link_from_index(Node& node, const ExclusiveTree& lock) {
   LFS_TRY(copy_up_directory(*node.parent, lock));
   LFS_TRY(mark_impure(*node.parent, lock));
   LFS_ASSIGN(const SharedFd dir, directory_fd(*node.parent, upper_->index()));
-  LFS_TRY(sys::link_at({index_fd_->get(), extra.index_name.c_str()}, {dir->get(), node.name.c_str()}));
+  LFS_TRY(
+      sys::link_at({index_fd_->get(), extra.index_name.c_str()}, {dir->get(), node.name.c_str()}));
   extra.linked_in_upper = true;
   if (const SharedListing listing = listings_.find(node.parent->id)) {
     listing->visible.set(node.name, node.type, upper_->index(), kExistsBelow);

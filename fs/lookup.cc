@@ -38,12 +38,12 @@ Status FileSystem::build_directory(Node& node, Node& parent, const DirectoryList
         if (!found || !S_ISDIR(found->st.stx_mode)) {
           break;
         }
-        dir.sources.push_back({found->layer, found->marks.opaque == Opaque::Whiteouts, found->path});
+        dir.sources.push_back(
+            {found->layer, found->marks.opaque == Opaque::Whiteouts, found->path});
       }
     } else if (marks.opaque != Opaque::Yes && !replaced && exists_below) {
-      LFS_ASSIGN(dir.sources,
-                 resolve_directory(stack_, parent.dir->sources, entry.name,
-                                   static_cast<LayerIndex>(entry.layer + 1), true));
+      LFS_ASSIGN(dir.sources, resolve_directory(stack_, parent.dir->sources, entry.name,
+                                                static_cast<LayerIndex>(entry.layer + 1), true));
     }
   } else {
     LFS_ASSIGN(dir.sources, resolve_directory(stack_, parent.dir->sources, entry.name, entry.layer,
@@ -82,9 +82,10 @@ Result<Node*> FileSystem::find_hard_link(Node& parent, std::string_view name,
   Node* known = table_.find_file_and_ref(key);
   if (known->place == Place::Parked && known->parent == nullptr) {
     // Deleted under all the names we knew; this is another.
-    ignore(sys::unlink_at({writable(known->layer)->workdir().fd(),
-                           known->extra->parked_name.c_str()}, sys::UnlinkKind::File),
-           "work/ is swept at the next mount");
+    ignore(
+        sys::unlink_at({writable(known->layer)->workdir().fd(), known->extra->parked_name.c_str()},
+                       sys::UnlinkKind::File),
+        "work/ is swept at the next mount");
     known->extra->parked_name.clear();
     known->place = Place::Writable;
     known->layer = layer;
@@ -167,7 +168,7 @@ Result<NodeEntry> FileSystem::lookup(NodeId parent, std::string_view name) {
 
 Result<std::optional<NodeEntry>> FileSystem::lookup_locked(NodeId parent_id, std::string_view name,
                                                            const ExclusiveTree* exclusive) {
-  LFS_ASSIGN(Node* parent, node_of(parent_id));
+  LFS_ASSIGN(Node * parent, node_of(parent_id));
   if (name.size() > kMaxNameBytes) {
     return Errno(ENAMETOOLONG);
   }
@@ -177,7 +178,7 @@ Result<std::optional<NodeEntry>> FileSystem::lookup_locked(NodeId parent_id, std
     return Errno(ENOENT);
   }
   std::optional<Observed> observed;
-  LFS_ASSIGN(Node* node, child_of(*parent, *entry, *listing, observed, exclusive));
+  LFS_ASSIGN(Node * node, child_of(*parent, *entry, *listing, observed, exclusive));
   if (node == nullptr) {
     return std::optional<NodeEntry>();
   }
@@ -193,7 +194,7 @@ Status FileSystem::read_directory(NodeId id, std::uint64_t after_cookie, Listing
                                   const std::function<bool(std::size_t)>& fits,
                                   const std::function<void(const ListedEntry&)>& add) {
   const SharedTree lock(tree_);
-  LFS_ASSIGN(Node* dir, node_of(id));
+  LFS_ASSIGN(Node * dir, node_of(id));
   LFS_ASSIGN(const SharedListing listing, listing_of(*dir));
   const auto add_dot = [&](std::string_view name, std::uint64_t cookie, const Node& of) {
     ListedEntry entry{name, cookie, 0, {}};

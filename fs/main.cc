@@ -79,12 +79,9 @@ bool leave_terminal() {
 }
 
 void drop_stdio() {
-  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   for (int fd = 0; fd <= 2; ++fd) {
-    ::dup2(null, fd);
-  }
-  if (null > 2) {
-    ::close(null);
+    ::dup2(null.get(), fd);
   }
 }
 

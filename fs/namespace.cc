@@ -54,8 +54,8 @@ Result<FileSystem::NewName> FileSystem::prepare_name(Node& parent, std::string_v
   return NewName{layer, std::move(dir), whiteouts.contains(std::string(name))};
 }
 
-Result<NewObject> FileSystem::describe_new(Node& parent, const NewName& where,
-                                           const Caller& caller, mode_t mode, dev_t rdev,
+Result<NewObject> FileSystem::describe_new(Node& parent, const NewName& where, const Caller& caller,
+                                           mode_t mode, dev_t rdev,
                                            std::string_view symlink_target) {
   const auto uid = options_.uids.to_disk(caller.uid);
   const auto gid = options_.gids.to_disk(caller.gid);
@@ -112,8 +112,7 @@ Result<UniqueFd> FileSystem::create_directly(const NewName& where, const std::st
 void FileSystem::show_name(Node& /*parent*/, MergedDirectory& listing, std::string_view name,
                            unsigned char type, const NewName& where) {
   listing.visible.insert(name, type, where.layer->index(), where.whiteout ? kExistsBelow : 0);
-  auto& whiteouts =
-      where.layer == upper_.get() ? listing.upper_whiteouts : listing.init_whiteouts;
+  auto& whiteouts = where.layer == upper_.get() ? listing.upper_whiteouts : listing.init_whiteouts;
   whiteouts.erase(std::string(name));
 }
 
@@ -126,7 +125,7 @@ Result<FileSystem::Creation> FileSystem::create_node(NodeId parent_id, std::stri
   }
   const std::string name(name_view);
   const ExclusiveTree lock(tree_);
-  LFS_ASSIGN(Node* parent, node_of(parent_id));
+  LFS_ASSIGN(Node * parent, node_of(parent_id));
   LFS_ASSIGN(const SharedListing listing, listing_of(*parent));
   if (listing->visible.find(name) != nullptr) {
     return Errno(EEXIST);
@@ -147,16 +146,16 @@ Result<FileSystem::Creation> FileSystem::create_node(NodeId parent_id, std::stri
       // Opaque before it is visible, or what the whiteout hides would shine through.
       LFS_TRY(where.layer->marks().set_opaque(staged.entry.at()));
     }
-    LFS_TRY(where.layer->publish(staged.entry, S_ISDIR(mode), where.dir->get(), name,
-                                 where.whiteout));
+    LFS_TRY(
+        where.layer->publish(staged.entry, S_ISDIR(mode), where.dir->get(), name, where.whiteout));
     created = std::move(staged.fd);
   }
   if (!created) {
     return created.error();
   }
-  LFS_ASSIGN(const Observed observed,
-             observe(*created ? sys::At{created->get()} : sys::At{where.dir->get(), name.c_str()},
-                     layer));
+  LFS_ASSIGN(
+      const Observed observed,
+      observe(*created ? sys::At{created->get()} : sys::At{where.dir->get(), name.c_str()}, layer));
   Node fresh;
   fresh.layer = layer;
   fresh.place = Place::Writable;
@@ -201,7 +200,7 @@ LayerPath FileSystem::source_path(const Node& dir, LayerIndex layer) const {
 Result<FileSystem::Creation> FileSystem::create_nameless(NodeId parent_id, const Caller& caller,
                                                          mode_t mode) {
   const ExclusiveTree lock(tree_);
-  LFS_ASSIGN(Node* parent, node_of(parent_id));
+  LFS_ASSIGN(Node * parent, node_of(parent_id));
   if (!upper_) {
     return Errno(EROFS);
   }
@@ -233,8 +232,8 @@ Result<NodeEntry> FileSystem::link(NodeId id, NodeId new_parent, std::string_vie
   const std::string name(name_view);
   LFS_TRY(copy_up(id, Need::Attributes));
   const ExclusiveTree lock(tree_);
-  LFS_ASSIGN(Node* node, node_of(id));
-  LFS_ASSIGN(Node* parent, node_of(new_parent));
+  LFS_ASSIGN(Node * node, node_of(id));
+  LFS_ASSIGN(Node * parent, node_of(new_parent));
   LFS_ASSIGN(const SharedListing listing, listing_of(*parent));
   if (listing->visible.find(name) != nullptr) {
     return Errno(EEXIST);
@@ -396,7 +395,7 @@ Status FileSystem::remove(NodeId parent_id, std::string_view name_view, sys::Unl
       copy_first = 0;
     }
     const ExclusiveTree lock(tree_);
-    LFS_ASSIGN(Node* parent, node_of(parent_id));
+    LFS_ASSIGN(Node * parent, node_of(parent_id));
     LFS_ASSIGN(const SharedListing listing, listing_of(*parent));
     const DirectoryListing::Entry* entry = listing->visible.find(name);
     if (entry == nullptr) {
@@ -406,7 +405,7 @@ Status FileSystem::remove(NodeId parent_id, std::string_view name_view, sys::Unl
       return Errno(EROFS);
     }
     std::optional<Observed> observed;
-    LFS_ASSIGN(Node* child, child_of(*parent, *entry, *listing, observed, &lock));
+    LFS_ASSIGN(Node * child, child_of(*parent, *entry, *listing, observed, &lock));
     Status status;
     if (kind == sys::UnlinkKind::Directory && !child->is_dir()) {
       status = Errno(ENOTDIR);

@@ -27,8 +27,8 @@ Result<OpenModes::Opened> OpenModes::open(NodeId node, Write write, SharedFd fd,
   if (state.cached == 0 && (in_writable || fs_.is_read_only())) {
     if (state.backing_id == 0) {
       if (!fd) {
-        auto opened = fs_.data(node, in_writable ? FileSystem::Access::Write
-                                                 : FileSystem::Access::Read);
+        auto opened =
+            fs_.data(node, in_writable ? FileSystem::Access::Write : FileSystem::Access::Read);
         if (!opened) {
           return opened.error();
         }
@@ -42,7 +42,8 @@ Result<OpenModes::Opened> OpenModes::open(NodeId node, Write write, SharedFd fd,
         const std::lock_guard writers_lock(writers_mutex_);
         ++writers_[node];
       }
-      return Opened{Mode::Passthrough, state.backing_id, false, handle_of(Mode::Passthrough, write)};
+      return Opened{Mode::Passthrough, state.backing_id, false,
+                    handle_of(Mode::Passthrough, write)};
     }
     state.backing_id = 0;
   }

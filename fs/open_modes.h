@@ -30,8 +30,8 @@ class OpenModes {
   enum class Write : std::uint64_t { No = 0, Yes = 4 };
   struct Opened {
     Mode mode;
-    int backing_id;   // passthrough only
-    bool keep_cache;  // cached: what the kernel has of the file is still right
+    int backing_id;        // passthrough only
+    bool keep_cache;       // cached: what the kernel has of the file is still right
     std::uint64_t handle;  // to be given to release()
   };
   // Counts one open file. `fd`: of the data, if the caller has it.

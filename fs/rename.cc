@@ -196,7 +196,8 @@ Status FileSystem::clear_target_directory(RenameSide& to, const ExclusiveTree& /
     // The marker of an opaque directory is a file: the clean directory is not empty for
     // the kernel, so it goes instead, its name covered by a whiteout.
     const std::string parked = layer.workdir().temp_name();
-    LFS_TRY(leave_whiteout(layer, to.where.dir->get(), to.name, {layer.workdir().fd(), parked.c_str()}));
+    LFS_TRY(leave_whiteout(layer, to.where.dir->get(), to.name,
+                           {layer.workdir().fd(), parked.c_str()}));
     note_whiteout(*to.listing, layer.index(), to.name);
     to.where.whiteout = true;
     target_gone(to, parked);
@@ -326,8 +327,8 @@ Status FileSystem::exchange_names(RenameSide& from, RenameSide& to, const Exclus
   to.listing->visible.set(to.name, from.node->type, layer, to_flags);
   Node& a = *from.node;
   Node& b = *to.node;
-  const bool own_names = a.parent == from.parent && a.name == from.name && b.parent == to.parent &&
-                         b.name == to.name;
+  const bool own_names =
+      a.parent == from.parent && a.name == from.name && b.parent == to.parent && b.name == to.name;
   if (own_names) {
     table_.swap(a, b);
     return {};
@@ -346,7 +347,8 @@ Status FileSystem::exchange_names(RenameSide& from, RenameSide& to, const Exclus
 Status FileSystem::move_between_layers(RenameSide& from, RenameSide& to,
                                        const ExclusiveTree& lock) {
   Node& node = *from.node;
-  if (node.is_dir() || node.place != Place::Writable || (node.extra && !node.extra->aliases.empty())) {
+  if (node.is_dir() || node.place != Place::Writable ||
+      (node.extra && !node.extra->aliases.empty())) {
     return Errno(EXDEV);
   }
   WritableLayer& target = *to.where.layer;

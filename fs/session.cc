@@ -176,7 +176,7 @@ Result<std::unique_ptr<Session>, Failure> Session::mount(const MountConfig& conf
 
 dev_t Session::State::device() const {
   // From the superblock: the mount itself need not answer for it.
-  struct statx st{};
+  struct statx st {};
   if (::statx(AT_FDCWD, layers.mountpoint.c_str(), AT_STATX_DONT_SYNC, 0, &st) != 0) {
     return 0;
   }
@@ -235,8 +235,10 @@ Result<void, Failure> Session::run(const std::function<void()>& on_ready) {
     return run_control_command(control, request);
   });
   if (!socket) {
-    spdlog::warn("no control socket ({}): `layerfs stats`, `which` and `umount` cannot reach this "
-                 "mount", describe(socket.error()));
+    spdlog::warn(
+        "no control socket ({}): `layerfs stats`, `which` and `umount` cannot reach this "
+        "mount",
+        describe(socket.error()));
   }
   const FuseContext& context = *state.context;
   spdlog::info("mounted {}: io={} libfuse={} protocol={}.{} whiteouts={} threads={}",

@@ -10,10 +10,40 @@
 namespace layerfs {
 
 enum class Op : std::uint8_t {
-  Lookup, Forget, Getattr, Setattr, Readlink, Mknod, Mkdir, Unlink, Rmdir, Symlink, Rename,
-  Link, Open, Read, Write, Statfs, Release, Fsync, Setxattr, Getxattr, Listxattr, Removexattr,
-  Flush, Opendir, Readdir, Readdirplus, Fsyncdir, Create, Tmpfile, Ioctl, Fallocate, Lseek,
-  CopyFileRange, Statx,
+  Lookup,
+  Forget,
+  Getattr,
+  Setattr,
+  Readlink,
+  Mknod,
+  Mkdir,
+  Unlink,
+  Rmdir,
+  Symlink,
+  Rename,
+  Link,
+  Open,
+  Read,
+  Write,
+  Statfs,
+  Release,
+  Fsync,
+  Setxattr,
+  Getxattr,
+  Listxattr,
+  Removexattr,
+  Flush,
+  Opendir,
+  Readdir,
+  Readdirplus,
+  Fsyncdir,
+  Create,
+  Tmpfile,
+  Ioctl,
+  Fallocate,
+  Lseek,
+  CopyFileRange,
+  Statx,
   Count
 };
 const char* op_name(Op op);
@@ -39,7 +69,8 @@ class Statistics {
       kind.errors.fetch_add(1, std::memory_order_relaxed);
     }
     const std::size_t bucket = static_cast<std::size_t>(std::bit_width(ns / 1000));
-    kind.histogram[bucket < kBuckets ? bucket : kBuckets - 1].fetch_add(1, std::memory_order_relaxed);
+    kind.histogram[bucket < kBuckets ? bucket : kBuckets - 1].fetch_add(1,
+                                                                        std::memory_order_relaxed);
   }
   const Kind& of(Op op) const { return kinds_[static_cast<std::size_t>(op)]; }
 

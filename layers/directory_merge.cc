@@ -24,8 +24,7 @@ unsigned char type_of_mode(unsigned mode) { return static_cast<unsigned char>(IF
 
 // Whether the entry is a whiteout; also settles a type the filesystem did not tell.
 Result<bool> classify(int dir, bool xattr_whiteouts, LayerEntry& entry) {
-  const bool may_be_whiteout =
-      entry.type == DT_CHR || (xattr_whiteouts && entry.type == DT_REG);
+  const bool may_be_whiteout = entry.type == DT_CHR || (xattr_whiteouts && entry.type == DT_REG);
   if (entry.type != DT_UNKNOWN && !may_be_whiteout) {
     return false;
   }

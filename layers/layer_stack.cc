@@ -55,9 +55,16 @@ Result<Layer, Failure> open_layer(LayerRole role, unsigned number, const std::st
   const auto overrides = has_override_mark(root->get());
   if (!st || !identity || !overrides) {
     return cannot_open(role, path,
-                       !st ? st.error() : !identity ? identity.error() : overrides.error());
+                       !st         ? st.error()
+                       : !identity ? identity.error()
+                                   : overrides.error());
   }
-  Layer layer{role,  number, path, std::move(*root), sys::device_of(*st), identity->fsid,
+  Layer layer{role,
+              number,
+              path,
+              std::move(*root),
+              sys::device_of(*st),
+              identity->fsid,
               *overrides || force_overrides};
   if (role == LayerRole::Lower) {
     auto clone = sys::clone_tree_read_only(layer.root.get());

@@ -116,7 +116,8 @@ Result<std::optional<NameWalk::Found>> NameWalk::next_absolute() {
     if (stack_.at(layer).role != LayerRole::Lower) {
       continue;
     }
-    LFS_ASSIGN(UniqueFd dir, sys::open_beneath(stack_.at(layer).root.get(), "", O_PATH | O_DIRECTORY));
+    LFS_ASSIGN(UniqueFd dir,
+               sys::open_beneath(stack_.at(layer).root.get(), "", O_PATH | O_DIRECTORY));
     LayerPath path;
     const std::vector<std::string> components = components_;
     for (std::size_t i = 0; i < components.size(); ++i) {

@@ -65,7 +65,8 @@ Status set_volatile_mark(int work) {
 std::string random_session() {
   std::uint64_t value = 0;
   if (::getrandom(&value, sizeof(value), 0) != static_cast<ssize_t>(sizeof(value))) {
-    value = static_cast<std::uint64_t>(::getpid()) << 32U ^ static_cast<std::uint64_t>(::time(nullptr));
+    value =
+        static_cast<std::uint64_t>(::getpid()) << 32U ^ static_cast<std::uint64_t>(::time(nullptr));
   }
   std::array<char, 20> text{};
   std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(value));
@@ -125,14 +126,16 @@ Result<Workdir, Failure> Workdir::open(const std::string& path, const Layer& lay
     return Failure{"directory " + layer.path + ": " + describe(layer_fd.error())};
   }
   dir.layer_lock_ = std::move(*layer_fd);
-  for (const auto& [fd, what] : {std::pair{dir.lock_.get(), "work directory " + path},
-                                 std::pair{dir.layer_lock_.get(), "upper directory " + layer.path}}) {
+  for (const auto& [fd, what] :
+       {std::pair{dir.lock_.get(), "work directory " + path},
+        std::pair{dir.layer_lock_.get(), "upper directory " + layer.path}}) {
     const auto locked = sys::try_lock_exclusive(fd);
     if (!locked) {
       return Failure{what + ": cannot lock it: " + describe(locked.error())};
     }
     if (!*locked) {
-      return Failure{what + " is in use by another mount; unmount that first, or give this "
+      return Failure{what +
+                     " is in use by another mount; unmount that first, or give this "
                      "mount its own"};
     }
   }
@@ -149,9 +152,11 @@ Result<Workdir, Failure> Workdir::open(const std::string& path, const Layer& lay
     return failure(path, unclean.error(), "name another with --work");
   }
   if (*unclean) {
-    return Failure{"upper directory " + layer.path + " was used by a volatile mount that did not "
+    return Failure{"upper directory " + layer.path +
+                   " was used by a volatile mount that did not "
                    "end cleanly, its content may be incomplete; discard it, or accept it by "
-                   "removing " + path + "/work/incompat/volatile"};
+                   "removing " +
+                   path + "/work/incompat/volatile"};
   }
   if (const auto swept = empty(dir.work_.get()); !swept) {
     return failure(path, swept.error(), "it must be writable");

@@ -9,9 +9,7 @@ namespace {
 
 // Mode bits of an object whose true ones are in override_stat: the daemon must be able
 // to use it as its owner, as containers/storage and fuse-overlayfs have it.
-mode_t usable_mode(mode_t mode) {
-  return (mode & 0777) | (S_ISDIR(mode) ? 0700U : 0600U);
-}
+mode_t usable_mode(mode_t mode) { return (mode & 0777) | (S_ISDIR(mode) ? 0700U : 0600U); }
 
 std::string override_value(const Identity& identity) {
   return format_override_stat(
@@ -92,8 +90,7 @@ Status WritableLayer::copy_attributes(const CopySource& source, sys::At to) {
 
 Result<Staged> WritableLayer::stage_copy(const CopySource& source) {
   const Identity identity = source.identity.value_or(
-      Identity{source.st.stx_uid, source.st.stx_gid, source.st.stx_mode,
-               sys::rdev_of(source.st)});
+      Identity{source.st.stx_uid, source.st.stx_gid, source.st.stx_mode, sys::rdev_of(source.st)});
   NewObject shell{{identity.uid, identity.gid, identity.mode, identity.rdev}, {}, {}, {}};
   if (S_ISLNK(identity.mode)) {
     LFS_ASSIGN(shell.symlink_target, sys::readlink_at(source.at));
@@ -103,7 +100,8 @@ Result<Staged> WritableLayer::stage_copy(const CopySource& source) {
   if (regular) {
     LFS_ASSIGN(staged.fd, sys::open_at(staged.entry.at(), O_RDWR | O_CREAT | O_EXCL, 0600));
     if (source.content == CopyContent::All && source.size > 0) {
-      LFS_ASSIGN(staged.bytes_copied, sys::copy_content(source.data_fd, staged.fd.get(), source.size));
+      LFS_ASSIGN(staged.bytes_copied,
+                 sys::copy_content(source.data_fd, staged.fd.get(), source.size));
     } else if (source.content == CopyContent::None) {
       LFS_TRY(sys::truncate_fd(staged.fd.get(), static_cast<off_t>(source.size)));
       LFS_TRY(marks_.set_metacopy({staged.fd.get()}));
@@ -171,8 +169,8 @@ Status WritableLayer::set_mode(sys::At at, const Identity& old, mode_t mode) {
   return sys::chmod_at(at, usable_mode(identity.mode));
 }
 
-Status WritableLayer::publish(TempEntry& entry, bool is_directory, int dir,
-                              const std::string& name, bool over_whiteout) {
+Status WritableLayer::publish(TempEntry& entry, bool is_directory, int dir, const std::string& name,
+                              bool over_whiteout) {
   const sys::At to{dir, name.c_str()};
   if (!over_whiteout) {
     LFS_TRY(sys::rename_at(entry.at(), to, RENAME_NOREPLACE));

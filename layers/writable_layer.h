@@ -37,11 +37,11 @@ enum class CopyContent {
 };
 
 struct CopySource {
-  sys::At at;          // the object itself, for attributes
-  struct statx st;     // of it, as stored
-  int data_fd = -1;    // readable, regular files with content to copy
+  sys::At at;        // the object itself, for attributes
+  struct statx st;   // of it, as stored
+  int data_fd = -1;  // readable, regular files with content to copy
   CopyContent content = CopyContent::All;
-  std::uint64_t size;  // bytes of content to keep; less than st's for a truncation
+  std::uint64_t size;                // bytes of content to keep; less than st's for a truncation
   std::optional<Identity> identity;  // where override_stat or the like says otherwise
   std::optional<Origin> origin;
 };

@@ -71,9 +71,7 @@ std::optional<Origin> parse_origin(std::string_view text, std::uint64_t own_ino)
   return Origin{numbers[0], numbers[1]};
 }
 
-std::string dot_wh_name(std::string_view name) {
-  return std::string(kWhiteoutPrefix).append(name);
-}
+std::string dot_wh_name(std::string_view name) { return std::string(kWhiteoutPrefix).append(name); }
 
 }  // namespace
 
@@ -96,7 +94,7 @@ Result<DirMarks> read_dir_marks(sys::At dir) {
     const auto suffix = overlay_suffix(name);
     if (suffix == "opaque" || fuse_overlayfs_opaque) {
       LFS_ASSIGN(const std::string value, get_listed(dir, name));
-      if (value.starts_with("y")) {
+      if (!value.empty() && value.front() == 'y') {
         marks.opaque = Opaque::Yes;
       } else if (value == "x" && marks.opaque == Opaque::No) {
         marks.opaque = Opaque::Whiteouts;
@@ -296,7 +294,7 @@ Result<MarkWriter> probe_marks(int work, const MarkWishes& wishes) {
   }
   XattrNamespace ns = XattrNamespace::None;
   for (const auto& [candidate, name] : {std::pair{XattrNamespace::Trusted, "trusted.overlay.probe"},
-                                       std::pair{XattrNamespace::User, "user.overlay.probe"}}) {
+                                        std::pair{XattrNamespace::User, "user.overlay.probe"}}) {
     if (ns != XattrNamespace::None || (wishes.xattrs && *wishes.xattrs != candidate)) {
       continue;
     }

@@ -35,18 +35,15 @@ Status write_all(int fd, const char* data, std::size_t size, off_t offset) {
 Status copy_segment(int from, int to, off_t start, off_t end, bool& use_range,
                     std::vector<char>& buffer) {
   while (start < end && use_range) {
-    off_t in = start;
-    off_t out = start;
-    const ssize_t n =
-        ::copy_file_range(from, &in, to, &out, static_cast<std::size_t>(end - start), 0);
-    if (n > 0) {
-      start += n;
-    } else if (n == 0) {
+    const auto n = copy_range(from, start, to, start, static_cast<std::size_t>(end - start));
+    if (n && *n > 0) {
+      start += static_cast<off_t>(*n);
+    } else if (n) {
       // End of file, or a filesystem that answers 0 for files it cannot copy: reading
       // tells the two apart.
       use_range = false;
-    } else if (errno != EINTR) {
-      const int e = errno;
+    } else if (n.error().value() != EINTR) {
+      const int e = n.error().value();
       if (e != EXDEV && e != EINVAL && e != EOPNOTSUPP && e != ENOSYS && e != EBADF) {
         return Errno(e);
       }
@@ -57,7 +54,8 @@ Status copy_segment(int from, int to, off_t start, off_t end, bool& use_range,
     buffer.resize(kCopyBufferBytes);
   }
   while (start < end) {
-    const std::size_t want = std::min<std::size_t>(buffer.size(), static_cast<std::size_t>(end - start));
+    const std::size_t want =
+        std::min<std::size_t>(buffer.size(), static_cast<std::size_t>(end - start));
     const ssize_t n = ::pread(from, buffer.data(), want, start);
     if (n < 0) {
       if (errno == EINTR) {
@@ -76,6 +74,15 @@ Status copy_segment(int from, int to, off_t start, off_t end, bool& use_range,
 }
 
 }  // namespace
+
+Result<std::size_t> copy_range(int from, off_t from_offset, int to, off_t to_offset,
+                               std::size_t size) {
+  const ssize_t n = ::copy_file_range(from, &from_offset, to, &to_offset, size, 0);
+  if (n < 0) {
+    return Errno::last();
+  }
+  return static_cast<std::size_t>(n);
+}
 
 Result<std::uint64_t> copy_content(int from, int to, std::uint64_t size) {
   if (size == 0) {

@@ -31,9 +31,7 @@ constexpr bool is_absence(Errno e) {
   return e.value() == ENOENT || e.value() == ENOTDIR || e.value() == ENAMETOOLONG;
 }
 // The filesystem has no such attribute, or no attributes of that kind at all.
-constexpr bool is_no_attribute(Errno e) {
-  return e.value() == ENODATA || e.value() == EOPNOTSUPP;
-}
+constexpr bool is_no_attribute(Errno e) { return e.value() == ENODATA || e.value() == EOPNOTSUPP; }
 // The kernel or the filesystem does not implement the call (with these flags).
 constexpr bool is_unsupported(Errno e) {
   return e.value() == ENOSYS || e.value() == EOPNOTSUPP || e.value() == EINVAL ||
@@ -97,11 +95,11 @@ void ignore(const Result<T>&, const char* /*why*/) {}
 #define LFS_CONCAT(a, b) LFS_CONCAT_(a, b)
 
 // Returns the error of `expr` from the enclosing function, if it has one.
-#define LFS_TRY(expr)                                    \
-  do {                                                   \
-    if (auto lfs_try_ = (expr); !lfs_try_) {             \
-      return lfs_try_.error();                           \
-    }                                                    \
+#define LFS_TRY(expr)                        \
+  do {                                       \
+    if (auto lfs_try_ = (expr); !lfs_try_) { \
+      return lfs_try_.error();               \
+    }                                        \
   } while (false)
 
 #define LFS_ASSIGN_(temp, target, expr) \

@@ -73,10 +73,10 @@ Result<UniqueFd> openat2_beneath(int root, const std::string& path, int flags, m
 class ProcPath {
  public:
   explicit ProcPath(At at) {
-    const int n = at.is_self()
-                      ? std::snprintf(text_.data(), text_.size(), "/proc/self/fd/%d", at.dir)
-                      : std::snprintf(text_.data(), text_.size(), "/proc/self/fd/%d/%s", at.dir,
-                                      at.name);
+    const int n =
+        at.is_self()
+            ? std::snprintf(text_.data(), text_.size(), "/proc/self/fd/%d", at.dir)
+            : std::snprintf(text_.data(), text_.size(), "/proc/self/fd/%d/%s", at.dir, at.name);
     fits_ = n > 0 && static_cast<std::size_t>(n) < text_.size();
   }
   const char* c_str() const { return text_.data(); }
@@ -100,7 +100,8 @@ Result<UniqueFd> open_beneath(int root, std::string_view path, int flags, mode_t
     if (cut == std::string_view::npos) {
       return Errno(ENAMETOOLONG);
     }
-    LFS_ASSIGN(step, openat2_beneath(from, std::string(path.substr(0, cut)), O_PATH | O_DIRECTORY, 0));
+    LFS_ASSIGN(step,
+               openat2_beneath(from, std::string(path.substr(0, cut)), O_PATH | O_DIRECTORY, 0));
     from = step.get();
     path.remove_prefix(cut + 1);
   }
@@ -126,7 +127,7 @@ Result<UniqueFd> open_path(const std::string& path, int flags, mode_t mode) {
 Result<UniqueFd> dup_fd(int fd) { return fd_of(::fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
 
 Result<struct statx> stat_at(At at) {
-  struct statx st{};
+  struct statx st {};
   const int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (at.is_self() ? AT_EMPTY_PATH : 0);
   if (::statx(at.dir, at.name, flags, STATX_BASIC_STATS | STATX_BTIME, &st) < 0) {
     return Errno::last();
@@ -149,7 +150,7 @@ dev_t device_of(const struct statx& st) { return makedev(st.stx_dev_major, st.st
 dev_t rdev_of(const struct statx& st) { return makedev(st.stx_rdev_major, st.stx_rdev_minor); }
 
 Result<struct statvfs> statvfs_fd(int fd) {
-  struct statvfs st{};
+  struct statvfs st {};
   if (::fstatvfs(fd, &st) < 0) {
     return Errno::last();
   }
@@ -157,7 +158,7 @@ Result<struct statvfs> statvfs_fd(int fd) {
 }
 
 Result<FsIdentity> fs_identity(int fd) {
-  struct statfs st{};
+  struct statfs st {};
   if (::fstatfs(fd, &st) < 0) {
     return Errno::last();
   }
@@ -179,7 +180,8 @@ Status symlink_at(std::string_view target, At at) {
 
 Status link_at(At from, At to) {
   if (from.is_self()) {
-    return status_of(::linkat(AT_FDCWD, ProcPath(from).c_str(), to.dir, to.name, AT_SYMLINK_FOLLOW));
+    return status_of(
+        ::linkat(AT_FDCWD, ProcPath(from).c_str(), to.dir, to.name, AT_SYMLINK_FOLLOW));
   }
   return status_of(::linkat(from.dir, from.name, to.dir, to.name, 0));
 }
@@ -346,9 +348,10 @@ Result<std::optional<DirEntry>> DirReader::next() {
 }
 
 Result<UniqueFd> clone_tree_read_only(int fd) {
-  LFS_ASSIGN(UniqueFd tree, fd_of(::open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
-                                                          static_cast<unsigned>(AT_EMPTY_PATH))));
-  struct mount_attr attr{};
+  LFS_ASSIGN(UniqueFd tree, fd_of(::open_tree(fd, "",
+                                              OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
+                                                  static_cast<unsigned>(AT_EMPTY_PATH))));
+  struct mount_attr attr {};
   attr.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOATIME;
   attr.attr_clr = MOUNT_ATTR__ATIME;
   LFS_TRY(status_of(::mount_setattr(tree.get(), "", AT_EMPTY_PATH, &attr, sizeof(attr))));

@@ -111,6 +111,10 @@ class DirReader {
 // else read and write. Returns the bytes of data copied (0 for a reflink).
 Result<std::uint64_t> copy_content(int from, int to, std::uint64_t size);
 
+// copy_file_range(2); returns the bytes copied, which may be fewer than `size`.
+Result<std::size_t> copy_range(int from, off_t from_offset, int to, off_t to_offset,
+                               std::size_t size);
+
 // A private, detached clone of the mount that holds `fd`, rooted at `fd`, read-only
 // and noatime: a file opened through it for writing is EROFS whatever its mode, and
 // reading it changes no atime. Needs CAP_SYS_ADMIN over the mount namespace.
