@@ -348,7 +348,7 @@ Verdict Comparer::listing(const std::string& path) {
       return differ("d_type", what + shown(name), std::to_string(found->second.type),
                     std::to_string(entry.type));
     }
-    if (name != ".." || path != ".") {
+    if (options_.listed_inode_numbers && (name != ".." || path != ".")) {
       if (Verdict verdict = inode(what + shown(name) + " (d_ino)", found->second.ino, entry.ino)) {
         return verdict;
       }

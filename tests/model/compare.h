@@ -21,6 +21,7 @@ using Verdict = std::optional<Difference>;
 struct CompareOptions {
   bool directory_nlink = true;
   bool inode_numbers = true;
+  bool listed_inode_numbers = true;  // d_ino == st_ino, that of ".." too
   // Times that were set to "now" may differ by this; older ones must be equal.
   double now_tolerance = 2.0;
 };

@@ -184,6 +184,7 @@ Options parse_options(int argc, char** argv) {
   if (options.run.mount.kind == FsKind::Overlay) {
     // What kernel overlayfs documents as non-standard (Documentation/filesystems/overlayfs.rst).
     options.run.compare.directory_nlink = false;
+    options.run.compare.listed_inode_numbers = false;
     options.run.stale_readers = true;
     options.init = false;
   }
@@ -351,6 +352,8 @@ int main_of(int argc, char** argv) {
   if (!options.report.empty()) {
     options.report = std::filesystem::absolute(options.report);
   }
+  options.run.dir = std::filesystem::absolute(options.run.dir);
+  options.run.mount.daemon = std::filesystem::absolute(options.run.mount.daemon);
   prepare_ground(options);
   const int code = options.replay.empty() ? random_run(options) : replay(options);
   const std::string base = std::filesystem::path(options.run.dir).parent_path();

@@ -226,14 +226,15 @@ Episode shrink(const Episode& episode, const Failure& failure, const RunSettings
                int seconds) {
   Shrinker shrinker(failure, settings, seconds);
   Episode small = episode;
-  if (small.ops.empty() || !shrinker.fails(small)) {
-    return small;
+  // An episode without operations would generate some.
+  small.ops.push_back(Op{OpKind::Compare, 0, 0022, "", "", {}});
+  if (!shrinker.fails(small)) {
+    return episode;
   }
   const auto shrink_ops = [&] {
     small.ops = shrinker.minimise(small.ops, [&](const std::vector<Op>& ops) {
       Episode candidate = small;
       candidate.ops = ops;
-      // An episode without operations would generate some.
       candidate.ops.push_back(Op{OpKind::Compare, 0, 0022, "", "", {}});
       return candidate;
     });
