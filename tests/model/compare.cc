@@ -168,7 +168,8 @@ Verdict Comparer::time_of_change(const std::string& what, const struct stat& ora
   if (exact ? equal : apart <= options_.now_tolerance) {
     return std::nullopt;
   }
-  return differ("mtime", what, time_text(a), time_text(b));
+  const char* kind = S_ISDIR(oracle.st_mode) ? "directory mtime" : "mtime";
+  return ignores(kind) ? std::nullopt : Verdict(differ(kind, what, time_text(a), time_text(b)));
 }
 
 Verdict Comparer::attributes(const std::string& what, const struct stat& oracle,
@@ -181,10 +182,10 @@ Verdict Comparer::attributes(const std::string& what, const struct stat& oracle,
   if (!verdict) {
     verdict = numbers("gid", what, oracle.st_gid, mount.st_gid);
   }
-  if (!verdict && !is_dir) {
+  if (!verdict && !is_dir && !ignores("size")) {
     verdict = numbers("size", what, oracle.st_size, mount.st_size);
   }
-  if (!verdict && (!is_dir || options_.directory_nlink)) {
+  if (!verdict && (is_dir ? options_.directory_nlink : !ignores("nlink"))) {
     verdict = numbers(is_dir ? "directory nlink" : "nlink", what,
                       static_cast<std::int64_t>(oracle.st_nlink),
                       static_cast<std::int64_t>(mount.st_nlink));
@@ -236,7 +237,7 @@ Verdict Comparer::xattrs(const std::string& path) {
   if (oracle_error != mount_error) {
     return differ("listxattr result", shown(path), error_text(oracle_error), error_text(mount_error));
   }
-  if (oracle == mount) {
+  if (oracle == mount || ignores("xattrs")) {
     return std::nullopt;
   }
   return differ("xattrs", shown(path), xattr_text(oracle), xattr_text(mount));
@@ -348,7 +349,7 @@ Verdict Comparer::listing(const std::string& path) {
       return differ("d_type", what + shown(name), std::to_string(found->second.type),
                     std::to_string(entry.type));
     }
-    if (options_.listed_inode_numbers && (name != ".." || path != ".")) {
+    if (options_.listed_inode_numbers && !ignores("d_ino") && (name != ".." || path != ".")) {
       if (Verdict verdict = inode(what + shown(name) + " (d_ino)", found->second.ino, entry.ino)) {
         return verdict;
       }

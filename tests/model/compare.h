@@ -22,6 +22,8 @@ struct CompareOptions {
   bool directory_nlink = true;
   bool inode_numbers = true;
   bool listed_inode_numbers = true;  // d_ino == st_ino, that of ".." too
+  // Kinds of difference that are passed over, to find what else there is.
+  std::unordered_set<std::string> ignored;
   // Times that were set to "now" may differ by this; older ones must be equal.
   double now_tolerance = 2.0;
 };
@@ -51,6 +53,7 @@ class Comparer {
   void release_all() { held_.clear(); }
 
  private:
+  bool ignores(const char* kind) const { return options_.ignored.count(kind) != 0; }
   Verdict attributes(const std::string& what, const struct stat& oracle, const struct stat& mount);
   Verdict time_of_change(const std::string& what, const struct stat& oracle,
                          const struct stat& mount) const;

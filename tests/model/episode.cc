@@ -512,6 +512,7 @@ Verdict Runner::rotate() {
     return verdict;
   }
   dirs_.lowers.insert(dirs_.lowers.begin(), dirs_.upper);
+  forget_link_counts(dirs_.upper);
   lower_state_.insert(lower_state_.begin(), describe_layer(dirs_.upper));
   fresh_upper();
   verdict = mount_again(false);
@@ -585,7 +586,7 @@ void Runner::sabotage() {
       ::utimensat(AT_FDCWD, ".", old, 0);
       break;
     case Sabotage::Name:
-      ::mkdir("zz", 0700);
+      ::mknod("zz", S_IFREG | 0600, 0);
       break;
     case Sabotage::Xattr:
       ::setxattr(".", "user.zz", "1", 1, 0);

@@ -180,6 +180,15 @@ void copy_directory_attributes(const std::string& from, const std::string& to) {
   check(::utimensat(AT_FDCWD, to.c_str(), times, 0) == 0, "utimens " + to);
 }
 
+void forget_link_counts(const std::string& upper) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(upper)) {
+    if (!entry.is_directory() || entry.is_symlink()) {
+      ::lremovexattr(entry.path().c_str(), "trusted.overlay.nlink");
+      ::lremovexattr(entry.path().c_str(), "user.overlay.nlink");
+    }
+  }
+}
+
 void remove_recursively(const std::string& path) {
   std::error_code ignored;  // what is left shows when the name is used again
   std::filesystem::remove_all(path, ignored);

@@ -40,6 +40,8 @@ Runs random operations on a mount and on a plain directory and compares them.
   --dir DIR                   work below it                               [/var/tmp]
   --backing tmpfs|dir         a fresh tmpfs mounted there, or DIR's own filesystem [tmpfs]
   --no-dir-nlink --no-inode-numbers --no-remount --no-rotate --no-init --no-drop-caches
+  --no-odd-links              no hard links of symlinks and special files below
+  --ignore KIND               pass over: "directory mtime" mtime nlink size xattrs d_ino
   --stale-readers             a descriptor opened for reading may miss later writes
   --stale-map-times           writes through a mapping may miss st_mtime
   --replay FILE               run the layers and operations in FILE instead
@@ -59,6 +61,7 @@ struct Options {
   std::uint64_t seed = 0;
   int layers = 4;
   bool init = true;
+  bool odd_links = true;
   bool tmpfs = true;
   bool shrink_only = false;
   int shrink_seconds = 120;
@@ -100,6 +103,8 @@ bool set_flag(Options& options, const std::string& key) {
     options.init = false;
   } else if (key == "--no-drop-caches") {
     options.op_options.drop_caches = false;
+  } else if (key == "--no-odd-links") {
+    options.odd_links = false;
   } else if (key == "--stale-readers") {
     options.run.stale_readers = true;
   } else if (key == "--stale-map-times") {
@@ -141,6 +146,8 @@ bool set_value(Options& options, const std::string& key, const std::string& valu
     options.run.dir = value;
   } else if (key == "--backing") {
     options.tmpfs = value == "tmpfs" || (value != "dir" && (usage_error("no --backing " + value), true));
+  } else if (key == "--ignore") {
+    options.run.compare.ignored.insert(value);
   } else if (key == "--replay") {
     options.replay = value;
   } else if (key == "--shrink-seconds") {
@@ -229,6 +236,7 @@ Episode make_episode(const Options& options, std::uint64_t seed, std::int64_t co
   Episode episode;
   TreeOptions tree;
   tree.layers = static_cast<int>(random.between(1, options.layers));
+  tree.odd_links = options.odd_links;
   tree.overlay_forms_only = options.run.mount.kind == FsKind::Overlay;
   episode.init = options.init && options.run.mount.kind == FsKind::Layerfs && tree.layers > 1 &&
                  random.chance(20);
@@ -248,11 +256,8 @@ std::string report(const Options& options, const Episode& episode, const Failure
   std::ostringstream out;
   out << "# " << failure.difference.kind << " (--io " << options.run.mount.io << ", --seed "
       << options.seed << ", episode " << episode_seed << ", step " << failure.step << ")\n";
-  std::istringstream detail(failure.difference.detail);
-  for (std::string line; std::getline(detail, line);) {
-    out << "# " << line << "\n";
-  }
-  out << episode_text(episode);
+  const std::string& detail = failure.difference.detail;
+  out << "# " << detail.substr(0, detail.find('\n')) << "\n" << episode_text(episode);
   return out.str();
 }
 

@@ -18,6 +18,7 @@ struct OpOptions {
   bool remounts = true;
   bool rotations = true;
   bool drop_caches = true;
+  bool seek_past_end = true;
   std::int64_t compare_every = 400;
 };
 
