@@ -174,7 +174,9 @@ Verdict Comparer::time_of_change(const std::string& what, const struct stat& ora
 
 Verdict Comparer::attributes(const std::string& what, const struct stat& oracle,
                              const struct stat& mount) {
-  if (oracle.st_mode != mount.st_mode) {
+  const bool sgid_alone = (oracle.st_mode & (S_ISGID | S_IXGRP)) == 0 && S_ISREG(oracle.st_mode);
+  const mode_t loose = ignores("setgid without execute") && sgid_alone ? S_ISGID : 0;
+  if ((oracle.st_mode | loose) != (mount.st_mode | loose)) {
     return differ("mode", what, octal(oracle.st_mode), octal(mount.st_mode));
   }
   const bool is_dir = S_ISDIR(oracle.st_mode);
@@ -349,9 +351,10 @@ Verdict Comparer::listing(const std::string& path) {
       return differ("d_type", what + shown(name), std::to_string(found->second.type),
                     std::to_string(entry.type));
     }
-    if (options_.listed_inode_numbers && !ignores("d_ino") && (name != ".." || path != ".")) {
-      if (Verdict verdict = inode(what + shown(name) + " (d_ino)", found->second.ino, entry.ino)) {
-        return verdict;
+    const char* kind = name == ".." ? "d_ino of .." : "d_ino";
+    if (options_.listed_inode_numbers && !ignores(kind) && (name != ".." || path != ".")) {
+      if (Verdict verdict = inode(what + shown(name), found->second.ino, entry.ino)) {
+        return Difference{kind, verdict->detail};
       }
     }
   }

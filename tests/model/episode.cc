@@ -59,6 +59,8 @@ class Runner {
   Verdict watch_directories(const Op& op, const Outcome& outcome);
   std::vector<std::uint64_t> about_to_die(const Op& op);
   void collect(const std::string& path, std::vector<std::uint64_t>& out);
+  bool truncates_to_same_size(const Op& op);
+  void settle_time(const Op& op);
   void note_slot(const Op& op, const Outcome& outcome);
   void hold_open_objects();
   Verdict result_differs(const Op& op, const Outcome& expected, const Outcome& got);
@@ -229,9 +231,13 @@ std::optional<Failure> Runner::run() {
       verdict = on_mount(op);
     } else {
       const std::vector<std::uint64_t> dying = about_to_die(op);
+      const bool keeps_size = truncates_to_same_size(op);
       outcome = oracle_.run(op);
       const Outcome got = mount_.run(op);
       note_slot(op, outcome);
+      if (keeps_size) {
+        settle_time(op);
+      }
       if (outcome.error == 0 || op.kind == K::RemoveTree) {
         for (const std::uint64_t ino : dying) {
           compare_->forget(ino);
@@ -292,6 +298,31 @@ Verdict Runner::result_differs(const Op& op, const Outcome& expected, const Outc
   }
   return Difference{"result of " + word, to_text(op) + ": expected " + to_text(expected) +
                                              ", got " + to_text(got)};
+}
+
+// Whether that counts as a modification is each filesystem's own choice.
+bool Runner::truncates_to_same_size(const Op& op) {
+  struct stat st {};
+  if (op.kind == K::Truncate) {
+    return ::fstatat(oracle_.root(), op.p.c_str(), &st, 0) == 0 && st.st_size == op.n[0];
+  }
+  return op.kind == K::FTruncate && ::fstat(oracle_.file(op.n[0]), &st) == 0 &&
+         st.st_size == op.n[1];
+}
+
+void Runner::settle_time(const Op& op) {
+  Op touch;
+  if (op.kind == K::Truncate) {
+    // Through a symlink, if it is one.
+    const struct timespec times[2] = {{1'000'000'000, 5}, {1'000'000'000, 5}};
+    ::utimensat(oracle_.root(), op.p.c_str(), times, 0);
+    ::utimensat(mount_.root(), op.p.c_str(), times, 0);
+    return;
+  }
+  touch.kind = K::FUtimens;
+  touch.n = {op.n[0], 0, 1'000'000'000, 5, 0};
+  oracle_.run(touch);
+  mount_.run(touch);
 }
 
 void Runner::note_slot(const Op& op, const Outcome& outcome) {
@@ -455,11 +486,7 @@ Verdict Runner::slot_content(std::int64_t slot, bool with_content) {
 Verdict Runner::after_slot_op(const Op& op) {
   const bool content = looks_at_content(op);
   if (op.kind == K::MapWrite && settings_.stale_map_times) {
-    Op touch;
-    touch.kind = K::FUtimens;
-    touch.n = {op.n[0], 0, 1'000'000'000, 5, 0};
-    oracle_.run(touch);
-    mount_.run(touch);
+    settle_time(op);
   }
   Verdict verdict = slot_content(op.n[0], content);
   if (op.kind == K::CopyRange && !verdict) {
