@@ -1,0 +1,76 @@
+# bash completion for layerfs(1)
+
+_layerfs() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+    local command='' word choices=''
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        case $word in
+            mount | umount | stats | which)
+                command=$word
+                break
+                ;;
+        esac
+    done
+    if [[ -z $command ]]; then
+        mapfile -t COMPREPLY < <(compgen -W 'mount umount stats which --help --version' -- "$current")
+        return
+    fi
+    # '=' breaks words: --io=cached arrives as --io, =, cached.
+    if [[ $current == = ]]; then
+        current=
+    elif [[ $previous == = ]]; then
+        previous=${COMP_WORDS[COMP_CWORD - 2]}
+    fi
+    case $command:$previous in
+        mount:--io) choices='auto passthrough cached' ;;
+        mount:--whiteout) choices='auto overlay oci' ;;
+        mount:--xattr) choices='auto trusted user' ;;
+        mount:--redirect | mount:--metacopy | mount:--index) choices='on off' ;;
+        mount:--override-stat) choices='auto on off' ;;
+        mount:--log-level) choices='error warn info debug trace' ;;
+        mount:--init | mount:--work)
+            compopt -o filenames
+            mapfile -t COMPREPLY < <(compgen -d -- "$current")
+            return
+            ;;
+        mount:--log-file)
+            compopt -o filenames
+            mapfile -t COMPREPLY < <(compgen -f -- "$current")
+            return
+            ;;
+        *:--timeout | mount:--threads | mount:--squash-to-uid | mount:--squash-to-gid | \
+            mount:--uidmapping | mount:--gidmapping | mount:--fsname | mount:-o | mount:--options)
+            return
+            ;;
+    esac
+    if [[ -n $choices ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$current")
+        return
+    fi
+    if [[ $current == -* ]]; then
+        case $command in
+            mount)
+                choices='--init --work --read-only --volatile --whiteout --xattr --redirect --metacopy
+                    --index --acl --no-acl --static-nlink --override-stat --squash-to-root
+                    --squash-to-uid --squash-to-gid --uidmapping --gidmapping --allow-other
+                    --no-allow-other --io --threads --timeout --foreground --log-level --log-file
+                    --fsname --options --help'
+                ;;
+            umount) choices='--lazy --timeout --help' ;;
+            stats) choices='--json --watch --help' ;;
+            which) choices='--json --help' ;;
+        esac
+        mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$current")
+        return
+    fi
+    compopt -o filenames
+    case $command in
+        mount) mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
+        umount | stats)
+            mapfile -t COMPREPLY < <(compgen -W "$(awk '$3 == "fuse.layerfs" { print $2 }' /proc/mounts)" -- "$current")
+            ;;
+        which) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
+    esac
+}
+
+complete -F _layerfs layerfs

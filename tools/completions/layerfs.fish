@@ -1,0 +1,51 @@
+# fish completion for layerfs(1)
+
+set -l commands mount umount stats which
+complete -c layerfs -f
+complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a mount -d 'Mount layers as one tree'
+complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a umount -d 'Unmount, and wait until everything is written'
+complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a stats -d 'Show requests and caches of a mount'
+complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a which -d 'Show which layer provides a path'
+complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -s V -l version -d 'Show the version'
+complete -c layerfs -s h -l help -d 'Show help'
+
+set -l mount '__fish_seen_subcommand_from mount'
+complete -c layerfs -n $mount -a '(__fish_complete_directories)'
+complete -c layerfs -n $mount -l init -x -a '(__fish_complete_directories)' -d 'Init layer'
+complete -c layerfs -n $mount -l work -x -a '(__fish_complete_directories)' -d 'Where changes are prepared'
+complete -c layerfs -n $mount -l read-only -d 'Refuse all changes'
+complete -c layerfs -n $mount -l volatile -d 'Do not wait for disks'
+complete -c layerfs -n $mount -l whiteout -x -a 'auto overlay oci' -d 'How deletions are written'
+complete -c layerfs -n $mount -l xattr -x -a 'auto trusted user' -d 'Namespace of written attributes'
+complete -c layerfs -n $mount -l redirect -x -a 'on off' -d 'Let directories of lowers be renamed'
+complete -c layerfs -n $mount -l metacopy -x -a 'on off' -d 'Copy no data for a change of metadata'
+complete -c layerfs -n $mount -l index -x -a 'on off' -d 'Keep hard links together'
+complete -c layerfs -n $mount -l acl -d 'Honour POSIX ACLs'
+complete -c layerfs -n $mount -l no-acl -d 'Refuse POSIX ACLs'
+complete -c layerfs -n $mount -l static-nlink -d 'Report 1 link for every directory'
+complete -c layerfs -n $mount -l override-stat -x -a 'auto on off' -d 'Store owner and mode in an attribute'
+complete -c layerfs -n $mount -l squash-to-root -d 'Show everything as owned by 0:0'
+complete -c layerfs -n $mount -l squash-to-uid -x -d 'Show everything as owned by this user'
+complete -c layerfs -n $mount -l squash-to-gid -x -d 'Show everything as owned by this group'
+complete -c layerfs -n $mount -l uidmapping -x -d 'User ids, stored:shown:count'
+complete -c layerfs -n $mount -l gidmapping -x -d 'Group ids, stored:shown:count'
+complete -c layerfs -n $mount -l allow-other -d 'Let other users in'
+complete -c layerfs -n $mount -l no-allow-other -d 'Keep other users out'
+complete -c layerfs -n $mount -l io -x -a 'auto passthrough cached' -d 'Who moves file data'
+complete -c layerfs -n $mount -l threads -x -d 'Threads that serve requests'
+complete -c layerfs -n $mount -l timeout -x -d 'Seconds for which attributes are trusted'
+complete -c layerfs -n $mount -s f -l foreground -d 'Stay until unmounted'
+complete -c layerfs -n $mount -l log-level -x -a 'error warn info debug trace' -d 'What the daemon logs'
+complete -c layerfs -n $mount -l log-file -r -d 'Where the daemon logs'
+complete -c layerfs -n $mount -l fsname -x -d 'Source shown in /proc/mounts'
+complete -c layerfs -n $mount -s o -l options -x -d 'Options of mount(8)'
+
+set -l mounted '(awk \'$3 == "fuse.layerfs" { print $2 }\' /proc/mounts)'
+complete -c layerfs -n '__fish_seen_subcommand_from umount' -a $mounted
+complete -c layerfs -n '__fish_seen_subcommand_from umount' -l lazy -d 'Take it out of sight and do not wait'
+complete -c layerfs -n '__fish_seen_subcommand_from umount' -l timeout -x -d 'Wait at most this long'
+complete -c layerfs -n '__fish_seen_subcommand_from stats' -a $mounted
+complete -c layerfs -n '__fish_seen_subcommand_from stats' -l json -d 'Print JSON'
+complete -c layerfs -n '__fish_seen_subcommand_from stats' -l watch -d 'Again every S seconds'
+complete -c layerfs -n '__fish_seen_subcommand_from which' -F
+complete -c layerfs -n '__fish_seen_subcommand_from which' -l json -d 'Print JSON'
