@@ -235,7 +235,8 @@ std::optional<Failure> Runner::run() {
       outcome = oracle_.run(op);
       const Outcome got = mount_.run(op);
       note_slot(op, outcome);
-      if (keeps_size) {
+      // Linux fs/fuse/file.c: fuse_file_fallocate updates the times before it asks.
+      if (keeps_size || (op.kind == K::FAllocate && outcome.error != 0)) {
         settle_time(op);
       }
       if (outcome.error == 0 || op.kind == K::RemoveTree) {

@@ -73,20 +73,24 @@ std::int64_t remove_tree(int parent, const std::string& name) {
     return -1;
   }
   std::vector<ListedName> names;
-  std::int64_t count = list_directory(dir, names) < 0 ? -1 : 0;
+  int error = list_directory(dir, names) < 0 ? errno : 0;
+  // In one order on both sides, and on after a failure, so that what is left is the same.
+  std::sort(names.begin(), names.end(),
+            [](const ListedName& a, const ListedName& b) { return a.name < b.name; });
+  std::int64_t count = 0;
   for (const ListedName& entry : names) {
-    if (count >= 0 && entry.name != "." && entry.name != "..") {
+    if (entry.name != "." && entry.name != "..") {
       const std::int64_t removed = remove_tree(dir, entry.name);
-      count = removed < 0 ? -1 : count + removed;
+      error = removed < 0 ? errno : error;
+      count += std::max<std::int64_t>(removed, 0);
     }
   }
-  const int saved = errno;
   ::close(dir);
-  errno = saved;
-  if (count < 0 || ::unlinkat(parent, name.c_str(), AT_REMOVEDIR) < 0) {
-    return -1;
+  if (error == 0 && ::unlinkat(parent, name.c_str(), AT_REMOVEDIR) == 0) {
+    return count + 1;
   }
-  return count + 1;
+  errno = error != 0 ? error : errno;
+  return -1;
 }
 
 void parse_entries(const char* buffer, long bytes, std::vector<ListedName>& out) {

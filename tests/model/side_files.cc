@@ -172,6 +172,10 @@ Outcome run_on_file(const Op& op, int fd) {
     case K::FSync:
       return of(n[1] != 0 ? ::fdatasync(fd) : ::fsync(fd));
     case K::Seek: {
+      struct stat st {};
+      if (::fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        return {};  // a directory's positions are its filesystem's affair
+      }
       const auto result = of(::lseek(fd, n[2], static_cast<int>(n[1])));
       // Where data and holes end is the filesystem's affair, within what SeekScan checks.
       const bool extents = n[1] == SEEK_DATA || n[1] == SEEK_HOLE;
