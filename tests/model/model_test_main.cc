@@ -42,7 +42,7 @@ Runs random operations on a mount and on a plain directory and compares them.
   --no-dir-nlink --no-inode-numbers --no-remount --no-rotate --no-init --no-drop-caches
   --no-odd-links              no hard links of symlinks and special files below
   --ignore KIND               pass over: "directory mtime" mtime nlink size xattrs
-                              d_ino "d_ino of .." "setgid without execute"
+                              d_ino "d_ino of .." "setgid without execute" "result of OPERATION"
   --stale-readers             a descriptor opened for reading may miss later writes
   --stale-map-times           writes through a mapping may miss st_mtime
   --replay FILE               run the layers and operations in FILE instead
