@@ -182,7 +182,7 @@ void copy_directory_attributes(const std::string& from, const std::string& to) {
 
 void forget_link_counts(const std::string& upper) {
   for (const auto& entry : std::filesystem::recursive_directory_iterator(upper)) {
-    if (!entry.is_directory() || entry.is_symlink()) {
+    if (!std::filesystem::is_directory(entry.symlink_status())) {
       ::lremovexattr(entry.path().c_str(), "trusted.overlay.nlink");
       ::lremovexattr(entry.path().c_str(), "user.overlay.nlink");
     }

@@ -43,6 +43,7 @@ Runs random operations on a mount and on a plain directory and compares them.
   --no-odd-links              no hard links of symlinks and special files below
   --ignore KIND               pass over: "directory mtime" mtime nlink size xattrs
                               d_ino "d_ino of .." "setgid without execute" "result of OPERATION"
+  --now-tolerance SECONDS     times that were set to now may differ by it      [2]
   --stale-readers             a descriptor opened for reading may miss later writes
   --stale-map-times           writes through a mapping may miss st_mtime
   --replay FILE               run the layers and operations in FILE instead
@@ -149,6 +150,8 @@ bool set_value(Options& options, const std::string& key, const std::string& valu
     options.tmpfs = value == "tmpfs" || (value != "dir" && (usage_error("no --backing " + value), true));
   } else if (key == "--ignore") {
     options.run.compare.ignored.insert(value);
+  } else if (key == "--now-tolerance") {
+    options.run.compare.now_tolerance = std::strtod(value.c_str(), nullptr);
   } else if (key == "--replay") {
     options.replay = value;
   } else if (key == "--shrink-seconds") {

@@ -304,7 +304,7 @@ Outcome Side::run_path(const Op& op) {
     case K::Stat: {
       struct stat st {};
       const int result = ::stat(p, &st);
-      return result < 0 ? of(-1) : Outcome{0, 0, st.st_mode};
+      return result < 0 ? of(-1) : Outcome{0, 0, st.st_mode & S_IFMT};
     }
     case K::Access:
       return of(::faccessat(AT_FDCWD, p, static_cast<int>(n[0]), AT_EACCESS));

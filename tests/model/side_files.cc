@@ -167,7 +167,7 @@ Outcome run_on_file(const Op& op, int fd) {
       return of(::fallocate(fd, static_cast<int>(n[1]), n[2], n[3]));
     case K::FStat: {
       struct stat st {};
-      return ::fstat(fd, &st) < 0 ? of(-1) : Outcome{st.st_size, 0, st.st_mode};
+      return ::fstat(fd, &st) < 0 ? of(-1) : Outcome{st.st_size, 0, 0};
     }
     case K::FSync:
       return of(n[1] != 0 ? ::fdatasync(fd) : ::fsync(fd));
@@ -179,7 +179,8 @@ Outcome run_on_file(const Op& op, int fd) {
       const auto result = of(::lseek(fd, n[2], static_cast<int>(n[1])));
       // Where data and holes end is the filesystem's affair, within what SeekScan checks.
       const bool extents = n[1] == SEEK_DATA || n[1] == SEEK_HOLE;
-      return extents && result.error == 0 ? Outcome{} : result;
+      const bool all_data_is_allowed = n[1] == SEEK_DATA && n[2] >= 0 && n[2] < st.st_size;
+      return extents && (result.error == 0 || all_data_is_allowed) ? Outcome{} : result;
     }
     case K::MapWrite:
       return with_mapping(fd, n[1], n[2], PROT_READ | PROT_WRITE,
