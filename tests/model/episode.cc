@@ -14,6 +14,7 @@
 #include <cstring>
 #include <linux/fs.h>
 #include <thread>
+#include <unordered_set>
 
 #include "tests/model/dir_watch.h"
 #include "tests/model/layer_digest.h"
@@ -85,6 +86,8 @@ class Runner {
   std::vector<std::map<std::string, std::string>> lower_state_;
   std::array<SlotNote, kFileSlots> slots_;
   std::array<DirWatch, kDirSlots> watches_;
+  // Inode numbers of the oracle's objects that have or had several names in a lower layer.
+  std::unordered_set<std::uint64_t> linked_below_;
   std::int64_t done_ = 0;
 };
 
@@ -127,6 +130,12 @@ Verdict Runner::set_up() {
   fresh_upper();
   if (!oracle_.attach(oracle_root())) {
     return Difference{"harness", "cannot open the oracle"};
+  }
+  for (const std::vector<std::string>& names : merged.links) {
+    struct stat st {};
+    if (::fstatat(oracle_.root(), names.front().c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) {
+      linked_below_.insert(st.st_ino);
+    }
   }
   return mount_again(false);
 }
@@ -570,7 +579,8 @@ void Runner::give_every_link_a_name_above() {
       }
       if (S_ISDIR(st.st_mode)) {
         pending.push_back(path);
-      } else if (st.st_nlink > 1) {
+      } else if (st.st_nlink > 1 || linked_below_.count(st.st_ino) != 0) {
+        linked_below_.insert(st.st_ino);
         Op away;
         away.kind = K::Rename;
         away.p = path;
