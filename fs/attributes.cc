@@ -1,4 +1,5 @@
 // Attributes, extended attributes, symlinks.
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -108,10 +109,11 @@ Result<struct stat> FileSystem::set_attributes(NodeId id, const AttributeChange&
       return owned.error();
     }
   }
-  if (change.mode || change.kill_set_ids) {
+  const bool kill = change.kill_set_ids && node->type == DT_REG;
+  if (change.mode || kill) {
     LFS_ASSIGN(const Observed observed, observe(at, node->layer));
     mode_t mode = change.mode.value_or(observed.identity.mode);
-    if (change.kill_set_ids && !change.mode) {
+    if (kill && !change.mode) {
       mode = without_set_ids(mode);
     }
     if (change.mode || ((mode ^ observed.identity.mode) & kSetIds) != 0) {
@@ -180,7 +182,9 @@ Status FileSystem::remove_xattr(NodeId id, const std::string& name) {
     LFS_ASSIGN(const Located located, locate(*node));
     LFS_ASSIGN(const auto value, sys::get_xattr(located.at(), name.c_str()));
     if (!value) {
-      return Errno(ENODATA);
+      // An ACL that says no more than the mode is not stored, so it is always there.
+      const bool acl = name == kAclAccessXattr || name == kAclDefaultXattr;
+      return acl ? Status() : Status(Errno(ENODATA));
     }
   }
   LFS_TRY(copy_up(id, Need::Attributes));

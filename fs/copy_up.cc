@@ -162,6 +162,7 @@ Status FileSystem::publish_copy(Node& node, Staged& staged, const struct statx& 
       LFS_TRY(mark_impure(parent, lock));
     }
     LFS_ASSIGN(const SharedFd dir, directory_fd(parent, upper));
+    LFS_ASSIGN(const auto times, sys::KeptTimes::of(dir->get()));
     if (!node.is_dir() && is_indexable(lower)) {
       LFS_ASSIGN(const struct statx st, sys::stat_at(staged.entry.at()));
       LFS_TRY(publish_to_index(node, staged, lower));
@@ -177,6 +178,7 @@ Status FileSystem::publish_copy(Node& node, Staged& staged, const struct statx& 
     if (const SharedListing listing = listings_.find(parent.id)) {
       listing->visible.set(node.name, node.type, upper, kExistsBelow);
     }
+    LFS_TRY(times.restore());
   }
   node.layer = upper;
   descriptors_.drop_data(node.id);
@@ -246,7 +248,13 @@ Status FileSystem::fill_metacopy(NodeId id, std::uint64_t keep_bytes) {
   // it is here already.
   LFS_ASSIGN(const struct statx st, sys::stat_at({to.get()}));
   const std::uint64_t size = std::min<std::uint64_t>(st.stx_size, keep_bytes);
+  constexpr const char* kCapability = "security.capability";
+  LFS_ASSIGN(const auto capability, sys::get_xattr({to.get()}, kCapability));
   LFS_ASSIGN(const std::uint64_t bytes, sys::copy_content(from.get(), to.get(), size));
+  if (capability) {
+    // Writing drops it, but nobody has written to the file yet but us.
+    LFS_TRY(sys::set_xattr({to.get()}, kCapability, *capability));
+  }
   const struct timespec times[2] = {{st.stx_atime.tv_sec, st.stx_atime.tv_nsec},
                                     {st.stx_mtime.tv_sec, st.stx_mtime.tv_nsec}};
   LFS_TRY(sys::utimens_at({to.get()}, times));

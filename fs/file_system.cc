@@ -182,7 +182,7 @@ Result<FileSystem::Observed> FileSystem::observe(sys::At at, LayerIndex layer) {
   if (overrides && !S_ISLNK(st.stx_mode)) {
     LFS_ASSIGN(identity, apply_override(at, identity));
   }
-  return Observed{st, identity};
+  return Observed{st, identity, 0};
 }
 
 Result<struct stat> FileSystem::attributes_of(Node& node, const Observed& observed) {

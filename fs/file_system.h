@@ -168,6 +168,7 @@ class FileSystem {
   struct Observed {
     struct statx st;
     Identity identity;  // of the layer, override_stat applied
+    std::uint64_t shown_ino = 0;  // where a node was made of it
   };
 
   FileSystem(LayerStack stack, std::unique_ptr<WritableLayer> upper,

@@ -242,7 +242,13 @@ void on_listxattr(fuse_req_t req, fuse_ino_t ino, std::size_t size) {
       return names.error();
     }
     std::string list;
+    // Kernel filesystems show these to CAP_SYS_ADMIN only (fs/xattr.c: xattr_list_one's
+    // callers); a request tells the user but not the capabilities.
+    const bool privileged = caller_of(req).uid == 0;
     for (const std::string& name : *names) {
+      if (!privileged && name.starts_with("trusted.")) {
+        continue;
+      }
       list.append(name).push_back('\0');
     }
     return reply_bytes(req, list, size);

@@ -44,8 +44,14 @@ std::string FileSystem::index_name(const struct statx& lower) const {
 }
 
 bool FileSystem::is_indexable(const struct statx& lower) const {
-  return options_.index && upper_ && upper_->marks().has_xattrs() && lower.stx_nlink > 1 &&
-         S_ISREG(lower.stx_mode) && inos_.fsid_of(sys::device_of(lower)) != 0;
+  if (!options_.index || !upper_ || lower.stx_nlink < 2 || S_ISDIR(lower.stx_mode)) {
+    return false;
+  }
+  // Only regular files take user attributes.
+  const XattrNamespace ns = upper_->marks().xattr_namespace();
+  const bool holds_marks = ns == XattrNamespace::Trusted ||
+                           (ns == XattrNamespace::User && S_ISREG(lower.stx_mode));
+  return holds_marks && inos_.fsid_of(sys::device_of(lower)) != 0;
 }
 
 void FileSystem::apply_file_marks(Node& fresh, const FileMarks& marks, const struct statx& st) {
@@ -116,8 +122,10 @@ Status FileSystem::link_from_index(Node& node, const ExclusiveTree& lock) {
   LFS_TRY(copy_up_directory(*node.parent, lock));
   LFS_TRY(mark_impure(*node.parent, lock));
   LFS_ASSIGN(const SharedFd dir, directory_fd(*node.parent, upper_->index()));
+  LFS_ASSIGN(const auto times, sys::KeptTimes::of(dir->get()));
   LFS_TRY(
       sys::link_at({index_fd_->get(), extra.index_name.c_str()}, {dir->get(), node.name.c_str()}));
+  LFS_TRY(times.restore());
   extra.linked_in_upper = true;
   if (const SharedListing listing = listings_.find(node.parent->id)) {
     listing->visible.set(node.name, node.type, upper_->index(), kExistsBelow);

@@ -130,6 +130,7 @@ Result<Node*> FileSystem::instantiate(Node& parent, const DirectoryListing::Entr
     // The copy in the index, if there is one, is what every name shows.
     LFS_TRY(find_in_index(fresh, observed));
   }
+  observed.shown_ino = fresh.ino;
   const bool separate = fresh.place == Place::Lower && !options_.index;
   if (observed.st.stx_nlink > 1 && !separate) {
     return find_hard_link(parent, name, observed, fresh, exclusive);
@@ -147,7 +148,7 @@ Result<Node*> FileSystem::child_of(Node& parent, const DirectoryListing::Entry& 
   Observed seen{};
   auto node = instantiate(parent, entry, listing, seen, exclusive);
   // A hard link may have been found under another name, whose attributes count.
-  if (node && *node != nullptr && !(*node)->extra) {
+  if (node && (*node == nullptr || !(*node)->extra)) {
     observed = seen;
   }
   return node;
@@ -224,18 +225,10 @@ Status FileSystem::read_directory(NodeId id, std::uint64_t after_cookie, Listing
     auto node = child_of(*dir, entry, *listing, observed, nullptr);
     ListedEntry listed{entry.name, entry.cookie, 0, {}};
     if (node && *node == nullptr) {
-      // A further name of a hard link: the kernel looks it up if it wants it. Any inode
-      // number but 0 will do until then, and the layer's own is the best at hand.
-      const auto located = directory_fd(*dir, entry.layer);
-      const auto st = located ? sys::stat_at({(*located)->get(), std::string(entry.name).c_str()})
-                              : Result<struct statx>(located.error());
-      if (st) {
-        listed.attr.st_ino = inos_.shown(sys::device_of(*st), st->stx_ino);
-        listed.attr.st_mode = DTTOIF(entry.type);
-        add(listed);
-      } else {
-        status = st.error();
-      }
+      // A further name of a hard link: the kernel looks it up if it wants it.
+      listed.attr.st_ino = observed->shown_ino;
+      listed.attr.st_mode = DTTOIF(entry.type);
+      add(listed);
     } else if (node && kind == Listing::Names) {
       listed.attr.st_ino = (*node)->ino;
       listed.attr.st_mode = DTTOIF((*node)->type);

@@ -194,7 +194,8 @@ void NodeTable::ref(Node& node) {
 }
 
 void NodeTable::destroy_locked(Node* node, std::vector<Forgotten>& gone) {
-  while (node != root_ && node->lookups == 0 && node->children == 0) {
+  // Id 0: destroyed meanwhile, as an ancestor of one of its aliases' parents.
+  while (node != root_ && node->id != 0 && node->lookups == 0 && node->children == 0) {
     Node* const parent = node->parent;
     if (parent != nullptr) {
       remove_locked(*node);
@@ -221,9 +222,7 @@ void NodeTable::destroy_locked(Node* node, std::vector<Forgotten>& gone) {
     free_.push_back(index);
     --live_;
     for (Node* alias_parent : alias_parents) {
-      if (alias_parent != parent) {
-        destroy_locked(alias_parent, gone);
-      }
+      destroy_locked(alias_parent, gone);
     }
     if (parent == nullptr) {
       return;

@@ -125,6 +125,11 @@ Result<NodeId> FileSystem::rename_locked(RenameSide& from, RenameSide& to, unsig
       // A name that only a lower has of an inode in the index must get one in the upper.
       LFS_ASSIGN(copies, needs_copy_up(*node, Need::Attributes));
       copies = copies || (side->is_in_lower() && !node->is_dir() && node->place != Place::Indexed);
+    } else if (node != nullptr && node->place == Place::Lower && !node->is_dir()) {
+      // The number of its other names must outlive this mount: see remove().
+      LFS_ASSIGN(const Located located, locate(*node));
+      LFS_ASSIGN(const struct statx st, sys::stat_at(located.at()));
+      copies = is_indexable(st);
     }
     if (copies) {
       table_.ref(*node);

@@ -25,21 +25,21 @@ bool is_copied_xattr(std::string_view name) {
 
 }  // namespace
 
-Status WritableLayer::give_identity(sys::At at, int fd, const Identity& identity) {
-  // A descriptor that came from creating the object is cheaper than walking to it.
-  const sys::At self = fd >= 0 ? sys::At{fd} : at;
-  if (overrides_) {
-    if (S_ISLNK(identity.mode)) {
-      return {};  // symlinks take no user attributes; shown as the process' own
-    }
-    LFS_TRY(sys::set_xattr(self, kOverrideStatXattr, override_value(identity)));
-    return sys::chmod_at(at, usable_mode(identity.mode));
+Status WritableLayer::give_owner(sys::At self, const Identity& identity) {
+  if (!overrides_) {
+    return sys::chown_at(self, identity.uid, identity.gid);
   }
-  LFS_TRY(sys::chown_at(self, identity.uid, identity.gid));
+  if (S_ISLNK(identity.mode)) {
+    return {};  // symlinks take no user attributes; shown as the process' own
+  }
+  return sys::set_xattr(self, kOverrideStatXattr, override_value(identity));
+}
+
+Status WritableLayer::give_mode(sys::At at, const Identity& identity) {
   if (S_ISLNK(identity.mode)) {
     return {};
   }
-  return sys::chmod_at(at, identity.mode & 07777);
+  return sys::chmod_at(at, overrides_ ? usable_mode(identity.mode) : identity.mode & 07777);
 }
 
 Result<Staged> WritableLayer::stage_new(const NewObject& object) {
@@ -57,7 +57,8 @@ Result<Staged> WritableLayer::stage_new(const NewObject& object) {
   } else {
     LFS_TRY(sys::mknod_at(at, (mode & S_IFMT) | 0600, object.identity.rdev));
   }
-  LFS_TRY(give_identity(at, staged.fd.get(), object.identity));
+  LFS_TRY(give_owner(staged.fd ? sys::At{staged.fd.get()} : at, object.identity));
+  LFS_TRY(give_mode(at, object.identity));
   if (object.access_acl) {
     LFS_TRY(sys::set_xattr(at, kAclAccessXattr, *object.access_acl));
   }
@@ -113,12 +114,10 @@ Result<Staged> WritableLayer::stage_copy(const CopySource& source) {
   const sys::At self = staged.fd ? sys::At{staged.fd.get()} : at;
   // Changing the owner drops set-id bits and security.capability, and setting an access
   // ACL changes the mode: owner, attributes, mode; times after everything.
-  if (!overrides_) {
-    LFS_TRY(sys::chown_at(self, identity.uid, identity.gid));
-  }
+  LFS_TRY(give_owner(self, identity));
   LFS_TRY(copy_attributes(source, self));
-  LFS_TRY(give_identity(at, staged.fd.get(), identity));
-  if (source.origin && marks_.has_xattrs() && !S_ISLNK(identity.mode)) {
+  LFS_TRY(give_mode(at, identity));
+  if (source.origin && marks_.has_xattrs()) {
     LFS_ASSIGN(const auto own, sys::stat_at(self));
     const auto set = marks_.set_origin(self, *source.origin, own.stx_ino);
     // Special files take no user attributes; they keep the inode number of the copy.

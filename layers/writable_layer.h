@@ -92,7 +92,9 @@ class WritableLayer {
                  bool over_whiteout);
 
  private:
-  Status give_identity(sys::At at, int fd, const Identity& identity);
+  // Owner; with override_stat the mode too, which it holds.
+  Status give_owner(sys::At self, const Identity& identity);
+  Status give_mode(sys::At at, const Identity& identity);
   Status copy_attributes(const CopySource& source, sys::At to);
 
   LayerIndex index_;

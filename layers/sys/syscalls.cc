@@ -227,6 +227,17 @@ Status utimens_at(At at, const struct timespec times[2]) {
                                AT_SYMLINK_NOFOLLOW | (at.is_self() ? AT_EMPTY_PATH : 0)));
 }
 
+Result<KeptTimes> KeptTimes::of(int dir) {
+  LFS_ASSIGN(const struct statx st, stat_at({dir}));
+  KeptTimes kept;
+  kept.dir_ = dir;
+  kept.times_[0] = {st.stx_atime.tv_sec, st.stx_atime.tv_nsec};
+  kept.times_[1] = {st.stx_mtime.tv_sec, st.stx_mtime.tv_nsec};
+  return kept;
+}
+
+Status KeptTimes::restore() const { return utimens_at({dir_}, times_); }
+
 Status truncate_fd(int fd, off_t size) { return status_of(::ftruncate(fd, size)); }
 Status fsync_fd(int fd) { return status_of(::fsync(fd)); }
 Status fdatasync_fd(int fd) { return status_of(::fdatasync(fd)); }

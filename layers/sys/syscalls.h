@@ -66,6 +66,17 @@ Status chown_at(At at, uid_t uid, gid_t gid);
 // Never follows a symlink; EOPNOTSUPP on one.
 Status chmod_at(At at, mode_t mode);
 Status utimens_at(At at, const struct timespec times[2]);
+// The times of a directory that is about to get an entry which, to its readers, it has
+// had all along.
+class KeptTimes {
+ public:
+  static Result<KeptTimes> of(int dir);
+  Status restore() const;
+
+ private:
+  int dir_ = -1;
+  struct timespec times_[2] = {};
+};
 Status truncate_fd(int fd, off_t size);
 Status fsync_fd(int fd);
 Status fdatasync_fd(int fd);
