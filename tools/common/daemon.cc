@@ -210,8 +210,8 @@ MountConfig with_absolute_paths(MountConfig config) {
   for (std::string& lower : config.lowers) {
     extend(lower);
   }
-  for (std::string* path : {&config.upper, &config.work, &config.init, &config.mountpoint,
-                            &config.log_file}) {
+  for (std::string* path :
+       {&config.upper, &config.work, &config.init, &config.mountpoint, &config.log_file}) {
     extend(*path);
   }
   return config;
