@@ -108,7 +108,7 @@ Verdict Runner::set_up() {
   ::mkdir(at("oracle").c_str(), 0755);
   ::mkdir(at("side").c_str(), 0755);
   log_ = ::open(at("ops.log").c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
-  const MergedTree merged = merge_layers(episode_.layers);
+  const MergedTree merged = merge_layers(episode_.layers, episode_.init);
   write_merged(oracle_root(), at("ghosts"), merged);
   if (settings_.mount.kind == FsKind::Plain && settings_.mount.mount_command.empty()) {
     write_merged(mount_root(), at("ghosts2"), merged);
@@ -552,6 +552,7 @@ Verdict Runner::rotate() {
     return verdict;
   }
   dirs_.lowers.insert(dirs_.lowers.begin(), dirs_.upper);
+  remove_recursively(dirs_.work);
   forget_link_counts(dirs_.upper);
   lower_state_.insert(lower_state_.begin(), describe_layer(dirs_.upper));
   fresh_upper();

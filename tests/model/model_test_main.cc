@@ -363,6 +363,7 @@ int main_of(int argc, char** argv) {
   }
   options.run.dir = std::filesystem::absolute(options.run.dir);
   options.run.mount.daemon = std::filesystem::absolute(options.run.mount.daemon);
+  options.op_options.zero_range = !options.tmpfs;
   prepare_ground(options);
   const int code = options.replay.empty() ? random_run(options) : replay(options);
   const std::string base = std::filesystem::path(options.run.dir).parent_path();

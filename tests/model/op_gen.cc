@@ -165,6 +165,7 @@ void OpGenerator::by_path(Op& op, K kind) {
     case K::Chown:
       op.p = some_path(Want::Any);
       n = {id(), id(), 0, 0, 0};
+      n[0] = n[0] < 0 && n[1] < 0 ? 0 : n[0];  // both -1: FUSE has no request for it
       break;
     case K::Utimens:
       op.p = some_path(Want::Any);
@@ -244,7 +245,7 @@ void OpGenerator::by_slot(Op& op, K kind) {
                                        FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                                        FALLOC_FL_ZERO_RANGE,
                                        FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE};
-      n[1] = kModes[random_.below(5)];
+      n[1] = kModes[random_.below(options_.zero_range ? 5 : 3)];
       n[2] = random_.between(0, 200'000);
       n[3] = random_.between(0, 60'000);
       break;
@@ -270,6 +271,7 @@ void OpGenerator::by_slot(Op& op, K kind) {
     case K::FChown:
       n[1] = id();
       n[2] = id();
+      n[1] = n[1] < 0 && n[2] < 0 ? 0 : n[1];
       break;
     case K::FUtimens:
       times(op, 1);

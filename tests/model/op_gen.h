@@ -18,7 +18,9 @@ struct OpOptions {
   bool remounts = true;
   bool rotations = true;
   bool drop_caches = true;
-  bool seek_past_end = true;
+  // Whether the backing filesystem has FALLOC_FL_ZERO_RANGE. If not, FUSE refuses it too,
+  // but only after the kernel has dropped set-id bits and capabilities.
+  bool zero_range = true;
   std::int64_t compare_every = 400;
 };
 

@@ -11,7 +11,7 @@ using ObjectId = std::pair<std::size_t, std::string>;  // layer, the object's ow
 
 class Merge {
  public:
-  explicit Merge(const std::vector<LayerSpec>& layers) : layers_(layers) {}
+  Merge(const std::vector<LayerSpec>& layers, bool init) : layers_(layers), init_(init) {}
 
   MergedTree run() {
     std::vector<std::size_t> all;
@@ -27,7 +27,8 @@ class Merge {
   // `sources`: the layers that contribute to this directory, topmost first. The topmost
   // gives its attributes.
   void directory(const std::string& path, const std::vector<std::size_t>& sources) {
-    tree_.entries[path] = layers_[sources.front()].at(path);
+    const bool carries_only = init_ && sources.front() == 0 && sources.size() > 1;
+    tree_.entries[path] = layers_[sources[carries_only ? 1 : 0]].at(path);
     tree_.entries[path].form.clear();
     std::set<std::string> names;
     for (const std::size_t layer : sources) {
@@ -85,12 +86,15 @@ class Merge {
   }
 
   const std::vector<LayerSpec>& layers_;
+  bool init_;
   MergedTree tree_;
   std::map<ObjectId, std::vector<std::string>> names_;
 };
 
 }  // namespace
 
-MergedTree merge_layers(const std::vector<LayerSpec>& layers) { return Merge(layers).run(); }
+MergedTree merge_layers(const std::vector<LayerSpec>& layers, bool init) {
+  return Merge(layers, init).run();
+}
 
 }  // namespace layerfs::model

@@ -18,7 +18,8 @@ struct MergedTree {
   std::vector<int> hidden_names;
 };
 
-// Topmost layer first.
-MergedTree merge_layers(const std::vector<LayerSpec>& layers);
+// Topmost layer first. `init`: the topmost is an init layer, whose directories only carry
+// their entries where a layer below has the directory too.
+MergedTree merge_layers(const std::vector<LayerSpec>& layers, bool init);
 
 }  // namespace layerfs::model

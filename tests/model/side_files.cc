@@ -167,7 +167,7 @@ Outcome run_on_file(const Op& op, int fd) {
       return of(::fallocate(fd, static_cast<int>(n[1]), n[2], n[3]));
     case K::FStat: {
       struct stat st {};
-      return ::fstat(fd, &st) < 0 ? of(-1) : Outcome{st.st_size, 0, 0};
+      return ::fstat(fd, &st) < 0 ? of(-1) : Outcome{S_ISREG(st.st_mode) ? st.st_size : 0, 0, 0};
     }
     case K::FSync:
       return of(n[1] != 0 ? ::fdatasync(fd) : ::fsync(fd));
