@@ -14,10 +14,11 @@ namespace {
 constexpr mode_t kSetIds = S_ISUID | S_ISGID;
 
 // What a write by a process that may not keep the set-id bits leaves (fs/attr.c:
-// setattr_should_drop_sgid: set-group-id without group execution is mandatory locking).
-mode_t without_set_ids(mode_t mode) {
+// setattr_should_drop_sgid). A request does not tell supplementary groups: a member by
+// one of those loses the bit too.
+mode_t without_set_ids(mode_t mode, bool in_group) {
   mode &= ~static_cast<mode_t>(S_ISUID);
-  if ((mode & S_IXGRP) != 0) {
+  if ((mode & S_IXGRP) != 0 || !in_group) {
     mode &= ~static_cast<mode_t>(S_ISGID);
   }
   return mode;
@@ -114,7 +115,8 @@ Result<struct stat> FileSystem::set_attributes(NodeId id, const AttributeChange&
     LFS_ASSIGN(const Observed observed, observe(at, node->layer));
     mode_t mode = change.mode.value_or(observed.identity.mode);
     if (kill && !change.mode) {
-      mode = without_set_ids(mode);
+      const bool in_group = change.caller_gid == options_.gids.to_shown(observed.identity.gid);
+      mode = without_set_ids(mode, in_group);
     }
     if (change.mode || ((mode ^ observed.identity.mode) & kSetIds) != 0) {
       LFS_TRY(layer->set_mode(at, observed.identity, mode));
@@ -122,15 +124,17 @@ Result<struct stat> FileSystem::set_attributes(NodeId id, const AttributeChange&
   }
   if (change.atime.tv_nsec != UTIME_OMIT || change.mtime.tv_nsec != UTIME_OMIT) {
     const struct timespec times[2] = {change.atime, change.mtime};
+    const std::lock_guard mtime_lock(mtime_mutexes_[id % mtime_mutexes_.size()]);
     LFS_TRY(sys::utimens_at(at, times));
   }
   LFS_ASSIGN(const Observed observed, observe(at, node->layer));
   return attributes_of(*node, observed);
 }
 
-Status FileSystem::kill_set_ids(NodeId id) {
+Status FileSystem::kill_set_ids(NodeId id, gid_t caller_gid) {
   AttributeChange change;
   change.kill_set_ids = true;
+  change.caller_gid = caller_gid;
   LFS_ASSIGN(const struct stat attr, set_attributes(id, change));
   ignore(Result<struct stat>(attr), "only the change was wanted");
   return {};

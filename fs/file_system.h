@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <functional>
@@ -48,6 +49,8 @@ struct AttributeChange {
   struct timespec mtime = {0, UTIME_OMIT};
   // The set-id bits go, as after a write by a process that may not keep them.
   bool kill_set_ids = false;
+  // Group of the process that writes, as shown.
+  gid_t caller_gid = 0;
 };
 
 struct FileSystemOptions {
@@ -99,21 +102,27 @@ class FileSystem {
                                mode_t mode, dev_t rdev, std::string_view symlink_target);
   Result<Creation> create_nameless(NodeId parent, const Caller& caller, mode_t mode);
   Status remove(NodeId parent, std::string_view name, sys::UnlinkKind kind);
-  // `flags` as renameat2's.
-  Status rename(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name,
-                unsigned flags);
+  // `flags` as renameat2's. Returns the directories that have another parent now: the
+  // kernel's cached listing of each has the old one.
+  Result<std::vector<NodeId>> rename(NodeId parent, std::string_view name, NodeId new_parent,
+                                     std::string_view new_name, unsigned flags);
   Result<NodeEntry> link(NodeId node, NodeId new_parent, std::string_view new_name);
 
   // The file's data. Writing copies a lower file up; reading does not.
   enum class Access { Read, Write };
   Result<SharedFd> data(NodeId node, Access access);
+  // pwrite(2) of all of `bytes`; fewer only if a part has been written before an error.
+  // Cache: the kernel writes out what it gathered. It has the time of the writing and
+  // tells it by set_attributes(), before or after; the time of writing out is nobody's.
+  enum class WriteFrom { Caller, Cache };
+  Result<std::size_t> write(NodeId node, std::string_view bytes, off_t offset, WriteFrom from);
   // Whether data(node, Read) is in a layer that takes writes (so, in the same file that
   // writing uses).
   bool is_writable_data(NodeId node);
   // A descriptor of a file or directory for the inode flag ioctls; Write copies up.
   Result<UniqueFd> open_for_flags(NodeId node, Access access);
   // After a write by a process that may not keep them: the set-id bits go.
-  Status kill_set_ids(NodeId node);
+  Status kill_set_ids(NodeId node, gid_t caller_gid);
 
   Result<std::string> get_xattr(NodeId node, const std::string& name);
   Result<std::vector<std::string>> list_xattrs(NodeId node);
@@ -167,7 +176,7 @@ class FileSystem {
   };
   struct Observed {
     struct statx st;
-    Identity identity;  // of the layer, override_stat applied
+    Identity identity;            // of the layer, override_stat applied
     std::uint64_t shown_ino = 0;  // where a node was made of it
   };
 
@@ -259,6 +268,8 @@ class FileSystem {
   // A node of the two that must be copied up first, with its lookup counted; 0 for none.
   Result<NodeId> rename_locked(RenameSide& from, RenameSide& to, unsigned flags,
                                const ExclusiveTree& lock);
+  static std::vector<NodeId> reparented(const RenameSide& from, const RenameSide& to,
+                                        unsigned flags);
   Status prepare_moved(RenameSide& from, const RenameSide& to, const ExclusiveTree& lock);
   Status clear_target_directory(RenameSide& to, const ExclusiveTree& lock);
   Status move_name(RenameSide& from, RenameSide& to, const ExclusiveTree& lock);
@@ -294,6 +305,10 @@ class FileSystem {
   DescriptorCache descriptors_;
   ListingCache listings_;
   CopyUpCounters copied_up_;
+
+  // A leaf: keeps writing out from putting an mtime back that was set meanwhile. Shared
+  // by nodes whose ids are equal modulo their number.
+  std::array<std::mutex, 64> mtime_mutexes_;
 
   std::mutex in_flight_mutex_;
   std::condition_variable in_flight_done_;

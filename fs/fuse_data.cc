@@ -75,6 +75,7 @@ void on_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
       truncate.size = 0;
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
       truncate.kill_set_ids = fi->kill_suidgid != 0;
+      truncate.caller_gid = caller_of(req).gid;
 #endif
       if (const auto done = context.fs.set_attributes(ino, truncate); !done) {
         return done.error();
@@ -192,35 +193,22 @@ void on_read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset,
 }
 
 void on_write(fuse_req_t req, fuse_ino_t ino, const char* data, std::size_t size, off_t offset,
-              [[maybe_unused]] fuse_file_info* fi) {
+              fuse_file_info* fi) {
   serve(req, Op::Write, [&](FuseContext& context) -> Answer {
-    const auto fd = context.fs.data(ino, Access::Write);
-    if (!fd) {
-      return fd.error();
-    }
-    std::size_t written = 0;
-    while (written < size) {
-      const ssize_t n = ::pwrite((*fd)->get(), data + written, size - written,
-                                 offset + static_cast<off_t>(written));
-      if (n < 0 && errno == EINTR) {
-        continue;
-      }
-      if (n < 0 && written == 0) {
-        return Errno::last();
-      }
-      if (n <= 0) {
-        break;
-      }
-      written += static_cast<std::size_t>(n);
+    const auto from =
+        fi->writepage != 0 ? FileSystem::WriteFrom::Cache : FileSystem::WriteFrom::Caller;
+    const auto written = context.fs.write(ino, {data, size}, offset, from);
+    if (!written) {
+      return written.error();
     }
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
     if (fi->kill_suidgid != 0) {
-      if (const auto killed = context.fs.kill_set_ids(ino); !killed) {
+      if (const auto killed = context.fs.kill_set_ids(ino, caller_of(req).gid); !killed) {
         return killed.error();
       }
     }
 #endif
-    fuse_reply_write(req, written);
+    fuse_reply_write(req, *written);
     return {};
   });
 }

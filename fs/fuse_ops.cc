@@ -117,6 +117,7 @@ void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_set,
     // what the kernel sends where it relies on us to drop the bits (fs/fuse/dir.c:
     // fuse_setattr with handle_killpriv_v2).
     change.kill_set_ids = (to_set & FUSE_SET_ATTR_KILL_SUID) != 0 || to_set == 0;
+    change.caller_gid = caller_of(req).gid;
     const auto changed = context.fs.set_attributes(ino, change);
     if (!changed) {
       return changed.error();
@@ -175,8 +176,17 @@ void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
 
 void on_rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
                const char* new_name, unsigned flags) {
-  serve(req, Op::Rename, [&](FuseContext& context) {
-    return answer(context.fs.rename(parent, name, new_parent, new_name, flags), req);
+  serve(req, Op::Rename, [&](FuseContext& context) -> Answer {
+    const auto moved = context.fs.rename(parent, name, new_parent, new_name, flags);
+    if (!moved) {
+      return moved.error();
+    }
+    fuse_reply_err(req, 0);
+    // Only once the kernel has its answer and with it no lock on them any more.
+    for (const NodeId id : *moved) {
+      fuse_lowlevel_notify_inval_inode(context.session, id, 0, 0);
+    }
+    return {};
   });
 }
 

@@ -49,8 +49,8 @@ bool FileSystem::is_indexable(const struct statx& lower) const {
   }
   // Only regular files take user attributes.
   const XattrNamespace ns = upper_->marks().xattr_namespace();
-  const bool holds_marks = ns == XattrNamespace::Trusted ||
-                           (ns == XattrNamespace::User && S_ISREG(lower.stx_mode));
+  const bool holds_marks =
+      ns == XattrNamespace::Trusted || (ns == XattrNamespace::User && S_ISREG(lower.stx_mode));
   return holds_marks && inos_.fsid_of(sys::device_of(lower)) != 0;
 }
 

@@ -60,8 +60,24 @@ Result<FileSystem::RenameSide> FileSystem::rename_side(NodeId parent, std::strin
   return side;
 }
 
-Status FileSystem::rename(NodeId parent, std::string_view name, NodeId new_parent,
-                          std::string_view new_name, unsigned flags) {
+std::vector<NodeId> FileSystem::reparented(const RenameSide& from, const RenameSide& to,
+                                           unsigned flags) {
+  std::vector<NodeId> moved;
+  if (from.parent == to.parent) {
+    return moved;
+  }
+  if (from.node->is_dir()) {
+    moved.push_back(from.node->id);
+  }
+  if ((flags & RENAME_EXCHANGE) != 0 && to.node->is_dir()) {
+    moved.push_back(to.node->id);
+  }
+  return moved;
+}
+
+Result<std::vector<NodeId>> FileSystem::rename(NodeId parent, std::string_view name,
+                                               NodeId new_parent, std::string_view new_name,
+                                               unsigned flags) {
   if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) {
     return Errno(EINVAL);
   }
@@ -83,7 +99,7 @@ Status FileSystem::rename(NodeId parent, std::string_view name, NodeId new_paren
     LFS_ASSIGN(RenameSide to, rename_side(new_parent, new_name, lock));
     LFS_ASSIGN(copy_first, rename_locked(from, to, flags, lock));
     if (copy_first == 0) {
-      return {};
+      return reparented(from, to, flags);
     }
   }
 }

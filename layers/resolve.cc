@@ -39,14 +39,21 @@ Result<NameWalk::Probe> NameWalk::probe(int dir, const std::string& name) const 
   return Probe{hidden ? Step::Hidden : Step::Absent, {}};
 }
 
-Status NameWalk::apply_marks(const DirMarks& marks, std::vector<std::string> prefix,
-                             const std::vector<std::string>& rest) {
+Result<DirMarks> NameWalk::enter(int dir, const std::string& name, std::vector<std::string> prefix,
+                                 const std::vector<std::string>& rest) {
+  LFS_ASSIGN(DirMarks marks, read_dir_marks({dir, name.c_str()}));
   if (marks.opaque == Opaque::Yes) {
     over_ = true;
-    return {};
+    return marks;
   }
   if (!marks.redirect) {
-    return {};
+    // A directory beside its own whiteout: it replaced what was below
+    // (OCI image spec, layer.md, "Whiteouts"). One that is redirected has its lower part
+    // elsewhere, and the whiteout is of what it moved away from.
+    const std::string marker = std::string(kWhiteoutPrefix) + name;
+    LFS_ASSIGN(const auto replaced, sys::try_stat_at({dir, marker.c_str()}));
+    over_ = over_ || replaced.has_value();
+    return marks;
   }
   LFS_ASSIGN(auto target, parse_redirect(*marks.redirect));
   if (marks.redirect->front() == '/') {
@@ -54,14 +61,14 @@ Status NameWalk::apply_marks(const DirMarks& marks, std::vector<std::string> pre
     prefix.clear();
   } else if (!absolute_) {
     name_ = std::move(target.front());
-    return {};
+    return marks;
   }
   for (std::string& component : target) {
     prefix.push_back(std::move(component));
   }
   prefix.insert(prefix.end(), rest.begin(), rest.end());
   components_ = std::move(prefix);
-  return {};
+  return marks;
 }
 
 Result<std::optional<NameWalk::Found>> NameWalk::next() {
@@ -96,13 +103,7 @@ Result<std::optional<NameWalk::Found>> NameWalk::next_relative() {
     }
     Found found{source.layer, source.path.child(name_), probed.st, {}};
     if (S_ISDIR(probed.st.stx_mode)) {
-      LFS_ASSIGN(found.marks, read_dir_marks({dir.get(), name_.c_str()}));
-      // A directory beside its own whiteout: it replaced what was below
-      // (OCI image spec, layer.md, "Whiteouts").
-      const std::string marker = std::string(kWhiteoutPrefix) + name_;
-      LFS_ASSIGN(const auto replaced, sys::try_stat_at({dir.get(), marker.c_str()}));
-      over_ = replaced.has_value();
-      LFS_TRY(apply_marks(found.marks, {}, {}));
+      LFS_ASSIGN(found.marks, enter(dir.get(), std::string(name_), {}, {}));
     }
     return std::optional<Found>(std::move(found));
   }
@@ -134,9 +135,9 @@ Result<std::optional<NameWalk::Found>> NameWalk::next_absolute() {
       path = path.child(name);
       Found found{layer, path, probed.st, {}};
       if (S_ISDIR(probed.st.stx_mode)) {
-        LFS_ASSIGN(found.marks, read_dir_marks({dir.get(), name.c_str()}));
         const auto here = components.begin() + static_cast<std::ptrdiff_t>(i);
-        LFS_TRY(apply_marks(found.marks, {components.begin(), here}, {here + 1, components.end()}));
+        LFS_ASSIGN(found.marks, enter(dir.get(), name, {components.begin(), here},
+                                      {here + 1, components.end()}));
       }
       if (last) {
         return std::optional<Found>(std::move(found));

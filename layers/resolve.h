@@ -45,10 +45,10 @@ class NameWalk {
   Result<Probe> probe(int dir, const std::string& name) const;
   Result<std::optional<Found>> next_absolute();
   Result<std::optional<Found>> next_relative();
-  // Reads the marks of a directory just found and turns the walk accordingly.
-  // `prefix` and `rest`: the components before and after it.
-  Status apply_marks(const DirMarks& marks, std::vector<std::string> prefix,
-                     const std::vector<std::string>& rest);
+  // Reads the marks of the directory `name` just found in `dir` and turns the walk
+  // accordingly. `prefix` and `rest`: the components before and after it.
+  Result<DirMarks> enter(int dir, const std::string& name, std::vector<std::string> prefix,
+                         const std::vector<std::string>& rest);
 
   const LayerStack& stack_;
   const std::vector<DirSource>& parents_;
