@@ -174,10 +174,13 @@ Verdict Comparer::time_of_change(const std::string& what, const struct stat& ora
 
 Verdict Comparer::attributes(const std::string& what, const struct stat& oracle,
                              const struct stat& mount) {
-  const bool sgid_alone = (oracle.st_mode & (S_ISGID | S_IXGRP)) == 0 && S_ISREG(oracle.st_mode);
-  const mode_t loose = ignores("setgid without execute") && sgid_alone ? S_ISGID : 0;
-  if ((oracle.st_mode | loose) != (mount.st_mode | loose)) {
-    return differ("mode", what, octal(oracle.st_mode), octal(mount.st_mode));
+  if (oracle.st_mode != mount.st_mode) {
+    const bool set_ids = ((oracle.st_mode ^ mount.st_mode) & ~mode_t{S_ISUID | S_ISGID}) == 0 &&
+                         S_ISREG(oracle.st_mode);
+    const char* kind = set_ids ? "set-id bits" : "mode";
+    if (!ignores(kind)) {
+      return differ(kind, what, octal(oracle.st_mode), octal(mount.st_mode));
+    }
   }
   const bool is_dir = S_ISDIR(oracle.st_mode);
   Verdict verdict = numbers("uid", what, oracle.st_uid, mount.st_uid);

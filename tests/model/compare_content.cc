@@ -20,6 +20,8 @@ struct Range {
 
 std::vector<Range> data_ranges(int fd, std::int64_t size) {
   std::vector<Range> out;
+  // The descriptor may be one that operations use: its position is theirs.
+  const off_t position = ::lseek(fd, 0, SEEK_CUR);
   std::int64_t at = 0;
   while (at < size) {
     const std::int64_t data = ::lseek(fd, at, SEEK_DATA);
@@ -34,6 +36,7 @@ std::vector<Range> data_ranges(int fd, std::int64_t size) {
     out.push_back({data, hole});
     at = hole;
   }
+  ::lseek(fd, position, SEEK_SET);
   return out;
 }
 

@@ -57,8 +57,6 @@ struct TreeOptions {
   int layers = 3;
   // What kernel overlayfs reads too: no .wh. files, trusted attributes only.
   bool overlay_forms_only = false;
-  // Names of one inode of which an upper layer hides some.
-  bool hidden_links = true;
   bool odd_links = true;  // hard links of symlinks and special files
 };
 // Topmost layer first.

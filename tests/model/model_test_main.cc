@@ -15,6 +15,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "tests/model/reference_union.h"
 #include "tests/model/supervise.h"
 
 namespace layerfs::model {
@@ -42,7 +43,7 @@ Runs random operations on a mount and on a plain directory and compares them.
   --no-dir-nlink --no-inode-numbers --no-remount --no-rotate --no-init --no-drop-caches
   --no-odd-links              no hard links of symlinks and special files below
   --ignore KIND               pass over: "directory mtime" mtime nlink size xattrs
-                              d_ino "d_ino of .." "setgid without execute" "result of OPERATION"
+                              d_ino "d_ino of .." "set-id bits" "result of OPERATION"
   --now-tolerance SECONDS     times that were set to now may differ by it      [2]
   --stale-readers             a descriptor opened for reading may miss later writes
   --stale-map-times           writes through a mapping may miss st_mtime
@@ -246,10 +247,12 @@ Episode make_episode(const Options& options, std::uint64_t seed, std::int64_t co
                  random.chance(20);
   episode.op_options = options.op_options;
   episode.op_options.rotations = options.op_options.rotations && random.chance(60);
+  episode.layers = generate_layers(random.next(), tree);
   // The names that a layer hides are counted relative to that layer's inode; they are
   // not a part of an upper that becomes a layer.
-  tree.hidden_links = !episode.op_options.rotations;
-  episode.layers = generate_layers(random.next(), tree);
+  for (const int hidden : merge_layers(episode.layers, episode.init).hidden_names) {
+    episode.op_options.rotations = episode.op_options.rotations && hidden == 0;
+  }
   episode.seed = random.next();
   episode.count = count;
   return episode;

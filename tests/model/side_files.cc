@@ -179,6 +179,9 @@ Outcome run_on_file(const Op& op, int fd) {
       const auto result = of(::lseek(fd, n[2], static_cast<int>(n[1])));
       // Where data and holes end is the filesystem's affair, within what SeekScan checks.
       const bool extents = n[1] == SEEK_DATA || n[1] == SEEK_HOLE;
+      if (extents) {
+        ::lseek(fd, 0, SEEK_SET);
+      }
       const bool all_data_is_allowed = n[1] == SEEK_DATA && n[2] >= 0 && n[2] < st.st_size;
       return extents && (result.error == 0 || all_data_is_allowed) ? Outcome{} : result;
     }
