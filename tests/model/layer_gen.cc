@@ -27,6 +27,7 @@ class LayerGenerator {
       for (std::int64_t n = 0; n < entries; ++n) {
         add_entry(layer, layers);
       }
+      drop_long_shadows(layer);
       layers.push_back(std::move(layer));
     }
     return {layers.rbegin(), layers.rend()};
@@ -166,6 +167,15 @@ class LayerGenerator {
     return true;
   }
 
+  // `.wh.` before it must leave a name that can exist.
+  static void drop_long_shadows(LayerSpec& layer) {
+    for (auto& [path, entry] : layer) {
+      if (entry.form == "shadow" && name_of(path).size() > 200) {
+        entry.form.clear();
+      }
+    }
+  }
+
   void add_entry(LayerSpec& layer, const std::vector<LayerSpec>& below) {
     const std::string path = place(layer, below);
     if (layer.count(path) != 0) {
@@ -174,9 +184,6 @@ class LayerGenerator {
     const auto dice = random_.below(100);
     if (dice < 30) {
       layer[path] = directory();
-      if (layer[path].form == "shadow" && name_of(path).size() > 200) {
-        layer[path].form.clear();
-      }
     } else if (dice < 60) {
       layer[path] = file();
     } else if (dice < 72) {
