@@ -248,13 +248,9 @@ Status FileSystem::fill_metacopy(NodeId id, std::uint64_t keep_bytes) {
   // it is here already.
   LFS_ASSIGN(const struct statx st, sys::stat_at({to.get()}));
   const std::uint64_t size = std::min<std::uint64_t>(st.stx_size, keep_bytes);
-  constexpr const char* kCapability = "security.capability";
-  LFS_ASSIGN(const auto capability, sys::get_xattr({to.get()}, kCapability));
+  LFS_ASSIGN(const auto capability, sys::KeptCapability::of(to.get()));
   LFS_ASSIGN(const std::uint64_t bytes, sys::copy_content(from.get(), to.get(), size));
-  if (capability) {
-    // Writing drops it, but nobody has written to the file yet but us.
-    LFS_TRY(sys::set_xattr({to.get()}, kCapability, *capability));
-  }
+  LFS_TRY(capability.restore());
   const struct timespec times[2] = {{st.stx_atime.tv_sec, st.stx_atime.tv_nsec},
                                     {st.stx_mtime.tv_sec, st.stx_mtime.tv_nsec}};
   LFS_TRY(sys::utimens_at({to.get()}, times));

@@ -113,9 +113,10 @@ Result<std::unique_ptr<WritableLayer>, Failure> open_writable(const MountConfig&
   if (overrides && !layer.overrides) {
     // The layer must say so itself, or the next reader takes its owners for true.
     const auto st = sys::stat_at({layer.root.get()});
-    const auto marked = !st ? Status(st.error())
-                            : sys::set_xattr({layer.root.get()}, kOverrideStatXattr,
-                                             format_override_stat({0, 0, st->stx_mode, 0}));
+    const auto marked =
+        !st ? Status(st.error())
+            : sys::set_xattr({layer.root.get()}, kOverrideStatXattr,
+                             format_override_stat({st->stx_uid, st->stx_gid, st->stx_mode, 0}));
     if (!marked) {
       return Failure{"upper directory " + layer.path + ": cannot record owners in " +
                      kOverrideStatXattr + ": " + describe(marked.error()) +

@@ -324,6 +324,21 @@ Result<std::vector<std::string>> list_xattrs(At at) {
   return out;
 }
 
+namespace {
+constexpr const char* kCapabilityXattr = "security.capability";
+}  // namespace
+
+Result<KeptCapability> KeptCapability::of(int fd) {
+  KeptCapability kept;
+  kept.fd_ = fd;
+  LFS_ASSIGN(kept.value_, get_xattr({fd}, kCapabilityXattr));
+  return kept;
+}
+
+Status KeptCapability::restore() const {
+  return value_ ? set_xattr({fd_}, kCapabilityXattr, *value_) : Status();
+}
+
 Result<bool> try_lock_exclusive(int fd) {
   if (::flock(fd, LOCK_EX | LOCK_NB) == 0) {
     return true;

@@ -90,6 +90,17 @@ Status set_xattr(At at, const char* name, std::string_view value, int flags = 0)
 Status remove_xattr(At at, const char* name);
 // Names in the kernel's order; empty where the filesystem has no attributes.
 Result<std::vector<std::string>> list_xattrs(At at);
+// security.capability of a file that is about to be written, which drops it, for a
+// reason that is not a user's writing.
+class KeptCapability {
+ public:
+  static Result<KeptCapability> of(int fd);
+  Status restore() const;
+
+ private:
+  int fd_ = -1;
+  std::optional<std::string> value_;
+};
 
 // Locks the whole file or directory for this open file description, without waiting.
 // false: somebody else has it.
