@@ -176,7 +176,7 @@ Verdict Comparer::attributes(const std::string& what, const struct stat& oracle,
                              const struct stat& mount) {
   if (oracle.st_mode != mount.st_mode) {
     const bool set_ids = ((oracle.st_mode ^ mount.st_mode) & ~mode_t{S_ISUID | S_ISGID}) == 0 &&
-                         S_ISREG(oracle.st_mode);
+                         (S_ISREG(oracle.st_mode) || S_ISDIR(oracle.st_mode));
     const char* kind = set_ids ? "set-id bits" : "mode";
     if (!ignores(kind)) {
       return differ(kind, what, octal(oracle.st_mode), octal(mount.st_mode));
