@@ -36,6 +36,7 @@ class Job:
     promises: dict[str, bool]  # filesystems.Promises
     upper: str = ""           # one that is there already
     read_only: bool = False   # without an upper
+    finds_holes: bool = True  # whether SEEK_DATA and SEEK_HOLE tell where holes are
 
 
 def step_environment(job: Job) -> list[str]:
@@ -49,6 +50,7 @@ def step_environment(job: Job) -> list[str]:
         "PYTHONDONTWRITEBYTECODE=1",
         "E2E_STEPS=/mnt",
         *(f"E2E_{name.upper()}={word(value)}" for name, value in job.promises.items()),
+        f"E2E_FINDS_HOLES={word(job.finds_holes)}",
         f"E2E_USER_NAMESPACE={word(job.in_user_namespace or job.chroot_as_user)}",
         f"E2E_PACKAGES={word(job.packages)}",
     ]
