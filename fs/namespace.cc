@@ -66,7 +66,7 @@ Result<NewObject> FileSystem::describe_new(Node& parent, const NewName& where, c
   LFS_ASSIGN(const Observed above, observe(located.at(), parent.layer));
   NewObject object{{*uid, *gid, mode, rdev}, std::string(symlink_target), {}, {}};
   if (!S_ISLNK(mode)) {
-    LFS_ASSIGN(const auto parent_default, sys::get_xattr({where.dir->get()}, kAclDefaultXattr));
+    LFS_ASSIGN(const auto parent_default, sys::get_xattr(located.at(), kAclDefaultXattr));
     LFS_ASSIGN(InheritedAcl inherited,
                inherit_acl(parent_default, mode, caller.umask, S_ISDIR(mode)));
     object.identity.mode = (mode & S_IFMT) | (inherited.mode & 07777);
@@ -84,8 +84,10 @@ Result<NewObject> FileSystem::describe_new(Node& parent, const NewName& where, c
 }
 
 bool FileSystem::may_create_directly(const NewName& where, const Caller& /*caller*/) const {
-  return !where.whiteout && !where.layer->overrides() && options_.uids.is_identity() &&
-         options_.gids.is_identity();
+  // A directory of the init layer only carries entries; what new ones inherit is said by
+  // the lower's.
+  return where.layer == upper_.get() && !where.whiteout && !where.layer->overrides() &&
+         options_.uids.is_identity() && options_.gids.is_identity();
 }
 
 // One system call makes the whole object with the caller's ids and umask and what the

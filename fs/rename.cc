@@ -373,6 +373,7 @@ Status FileSystem::move_between_layers(RenameSide& from, RenameSide& to,
     return Errno(EXDEV);
   }
   WritableLayer& target = *to.where.layer;
+  const std::uint8_t flags = to.covers() ? kExistsBelow : 0;
   LFS_ASSIGN(const Located located, locate(node));
   LFS_ASSIGN(CopySource source, copy_source(located, node));
   UniqueFd data;
@@ -408,6 +409,7 @@ Status FileSystem::move_between_layers(RenameSide& from, RenameSide& to,
     note_whiteout(*from.listing, from.where.layer->index(), from.name);
   }
   show_name(*to.parent, *to.listing, to.name, node.type, to.where);
+  to.listing->visible.set(to.name, node.type, target.index(), flags);
   node.layer = target.index();
   descriptors_.drop_data(node.id);
   move_node(from, to);

@@ -84,8 +84,11 @@ Verdict compare_content(const std::string& what, int oracle_fd, int mount_fd, st
     return compare_range(what, oracle_fd, mount_fd, {0, size + 1});
   }
   std::vector<Range> ranges = data_ranges(oracle_fd, size);
+  // The mount may call everything data: of such a range only the ends are looked at.
   for (const Range& range : data_ranges(mount_fd, size)) {
-    ranges.push_back(range);
+    const std::int64_t length = std::min(kWhole, range.end - range.start);
+    ranges.push_back({range.start, range.start + length});
+    ranges.push_back({range.end - length, range.end});
   }
   for (std::int64_t i = 0; i < 8; ++i) {
     const std::int64_t at = size / 8 * i;
