@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
-#include <ctime>
 #include <cstring>
+#include <ctime>
 #include <map>
 #include <vector>
 
@@ -213,8 +213,10 @@ Verdict Comparer::object(const std::string& path, Content with_content) {
   const std::string what = shown(path);
   struct stat oracle {};
   struct stat mount {};
-  const int oracle_error = ::fstatat(oracle_, path.c_str(), &oracle, AT_SYMLINK_NOFOLLOW) < 0 ? errno : 0;
-  const int mount_error = ::fstatat(mount_, path.c_str(), &mount, AT_SYMLINK_NOFOLLOW) < 0 ? errno : 0;
+  const int oracle_error =
+      ::fstatat(oracle_, path.c_str(), &oracle, AT_SYMLINK_NOFOLLOW) < 0 ? errno : 0;
+  const int mount_error =
+      ::fstatat(mount_, path.c_str(), &mount, AT_SYMLINK_NOFOLLOW) < 0 ? errno : 0;
   if (oracle_error != mount_error) {
     return differ("existence", what, error_text(oracle_error), error_text(mount_error));
   }
@@ -240,7 +242,8 @@ Verdict Comparer::xattrs(const std::string& path) {
   const int oracle_error = read_xattrs(oracle_, path, oracle);
   const int mount_error = read_xattrs(mount_, path, mount);
   if (oracle_error != mount_error) {
-    return differ("listxattr result", shown(path), error_text(oracle_error), error_text(mount_error));
+    return differ("listxattr result", shown(path), error_text(oracle_error),
+                  error_text(mount_error));
   }
   if (oracle == mount || ignores("xattrs")) {
     return std::nullopt;
@@ -256,7 +259,8 @@ Verdict Comparer::link_target(const std::string& path) {
   if (a == b && (a < 0 || std::memcmp(oracle, mount, static_cast<std::size_t>(a)) == 0)) {
     return std::nullopt;
   }
-  return differ("symlink target", shown(path), std::string(oracle, static_cast<std::size_t>(std::max<ssize_t>(a, 0))),
+  return differ("symlink target", shown(path),
+                std::string(oracle, static_cast<std::size_t>(std::max<ssize_t>(a, 0))),
                 b < 0 ? error_text(errno) : std::string(mount, static_cast<std::size_t>(b)));
 }
 
@@ -347,8 +351,8 @@ Verdict Comparer::listing(const std::string& path) {
       return Difference{"listing", what + " lists " + shown(name) + ", which should not be there"};
     }
     if (entry.times != 1) {
-      return Difference{"listing", what + " lists " + shown(name) + " " +
-                                       std::to_string(entry.times) + " times"};
+      return Difference{
+          "listing", what + " lists " + shown(name) + " " + std::to_string(entry.times) + " times"};
     }
     if (entry.type != found->second.type && entry.type != DT_UNKNOWN) {
       return differ("d_type", what + shown(name), std::to_string(found->second.type),

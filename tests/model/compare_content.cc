@@ -43,7 +43,8 @@ std::vector<Range> data_ranges(int fd, std::int64_t size) {
 std::int64_t read_at(int fd, unsigned char* out, std::int64_t length, std::int64_t offset) {
   std::int64_t done = 0;
   while (done < length) {
-    const ssize_t n = ::pread(fd, out + done, static_cast<std::size_t>(length - done), offset + done);
+    const ssize_t n =
+        ::pread(fd, out + done, static_cast<std::size_t>(length - done), offset + done);
     if (n <= 0) {
       return n < 0 ? -errno : done;
     }
@@ -53,7 +54,8 @@ std::int64_t read_at(int fd, unsigned char* out, std::int64_t length, std::int64
 }
 
 Verdict compare_range(const std::string& what, int oracle_fd, int mount_fd, Range range) {
-  std::vector<unsigned char> oracle(static_cast<std::size_t>(std::min(kChunk, range.end - range.start)));
+  std::vector<unsigned char> oracle(
+      static_cast<std::size_t>(std::min(kChunk, range.end - range.start)));
   std::vector<unsigned char> mount(oracle.size());
   for (std::int64_t at = range.start; at < range.end; at += kChunk) {
     const std::int64_t length = std::min(kChunk, range.end - at);

@@ -46,7 +46,8 @@ Verdict DirWatch::read(const std::vector<ListedName>& entries) {
   }
   for (const ListedName& entry : entries) {
     if (ever_.count(entry.name) == 0) {
-      return Difference{"open directory", "a handle lists " + entry.name + ", which never was there"};
+      return Difference{"open directory",
+                        "a handle lists " + entry.name + ", which never was there"};
     }
     if (++seen_[entry.name] > 1 && stable_.count(entry.name) != 0) {
       return Difference{"open directory", "a handle lists " + entry.name + " twice"};

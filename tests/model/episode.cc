@@ -9,10 +9,10 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <linux/fs.h>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <linux/fs.h>
 #include <thread>
 #include <unordered_set>
 
@@ -316,8 +316,8 @@ Verdict Runner::result_differs(const Op& op, const Outcome& expected, const Outc
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
   }
-  return Difference{"result of " + word, to_text(op) + ": expected " + to_text(expected) +
-                                             ", got " + to_text(got)};
+  return Difference{"result of " + word,
+                    to_text(op) + ": expected " + to_text(expected) + ", got " + to_text(got)};
 }
 
 // Whether that counts as a modification is each filesystem's own choice.
@@ -459,8 +459,8 @@ Verdict Runner::step(const Op& op) {
   if (form_of(op.kind).p) {
     verdict = after_path_op(op);
   }
-  const bool has_slot = !form_of(op.kind).p || op.kind == K::LinkSlot || op.kind == K::Open ||
-                        op.kind == K::TmpFile;
+  const bool has_slot =
+      !form_of(op.kind).p || op.kind == K::LinkSlot || op.kind == K::Open || op.kind == K::TmpFile;
   return verdict || !has_slot ? verdict : after_slot_op(op);
 }
 
@@ -577,7 +577,8 @@ void Runner::give_every_link_a_name_above() {
   while (!pending.empty()) {
     const std::string dir = pending.back();
     pending.pop_back();
-    const int fd = ::openat(oracle_.root(), dir.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    const int fd =
+        ::openat(oracle_.root(), dir.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     std::vector<ListedName> names;
     list_directory(fd, names);
     ::close(fd);
@@ -649,7 +650,8 @@ void Runner::sabotage() {
         (void)!::fchdir(root);
         const bool damaged = root == mount_.root();
         const int fd = ::open("zz", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-        (void)!::pwrite(fd, damaged && settings_.sabotage == Sabotage::Content ? "x" : "y", 1, 5000);
+        (void)!::pwrite(fd, damaged && settings_.sabotage == Sabotage::Content ? "x" : "y", 1,
+                        5000);
         (void)!::ftruncate(fd, damaged && settings_.sabotage == Sabotage::Size ? 6000 : 6001);
         ::close(fd);
         (void)!::symlink(damaged && settings_.sabotage == Sabotage::Target ? "x" : "y", "zs");

@@ -31,7 +31,18 @@ Episode parse_episode(const std::string& text);
 
 // Damage done to the mount's side behind the operations' back, to see the comparison
 // find it.
-enum class Sabotage : std::uint8_t { None, Mode, Owner, Time, Content, Size, Name, Xattr, Link, Target };
+enum class Sabotage : std::uint8_t {
+  None,
+  Mode,
+  Owner,
+  Time,
+  Content,
+  Size,
+  Name,
+  Xattr,
+  Link,
+  Target
+};
 std::optional<Sabotage> sabotage_from(const std::string& word);
 
 struct RunSettings {

@@ -52,7 +52,7 @@ Episode parse_episode(const std::string& text) {
 }
 
 std::optional<Sabotage> sabotage_from(const std::string& word) {
-  static constexpr const char* kWords[] = {"none", "mode", "owner", "time",  "content",
+  static constexpr const char* kWords[] = {"none", "mode", "owner", "time", "content",
                                            "size", "name", "xattr", "link", "target"};
   for (std::size_t i = 0; i < std::size(kWords); ++i) {
     if (word == kWords[i]) {

@@ -67,7 +67,9 @@ class LayerGenerator {
     }
   }
 
-  unsigned owner() { return random_.chance(60) ? 0U : static_cast<unsigned>(random_.between(1000, 1001)); }
+  unsigned owner() {
+    return random_.chance(60) ? 0U : static_cast<unsigned>(random_.between(1000, 1001));
+  }
 
   LayerEntry directory() {
     LayerEntry entry;
@@ -79,7 +81,8 @@ class LayerGenerator {
       entry.xattrs["system.posix_acl_default"] = xattr_value(6, random_.between(1, 99), 0);
     }
     if (random_.chance(25)) {
-      static constexpr const char* kForms[] = {"trusted", "user", "fuseoverlayfs", "marker", "shadow"};
+      static constexpr const char* kForms[] = {"trusted", "user", "fuseoverlayfs", "marker",
+                                               "shadow"};
       entry.form = options_.overlay_forms_only ? "trusted" : kForms[random_.below(5)];
     }
     return entry;
@@ -115,7 +118,8 @@ class LayerGenerator {
       entry.type = Type::Symlink;
       attributes(entry);
       entry.mode = 0777;
-      entry.target = (random_.chance(30) ? "../" : "") + std::string(1, static_cast<char>('a' + random_.below(8)));
+      entry.target = (random_.chance(30) ? "../" : "") +
+                     std::string(1, static_cast<char>('a' + random_.below(8)));
       return entry;
     }
     entry.type = Type::Node;
@@ -124,7 +128,8 @@ class LayerGenerator {
     const unsigned type = kTypes[random_.below(4)];
     entry.mode = (entry.mode & 0777U) | type;
     if (type == S_IFCHR || type == S_IFBLK) {
-      entry.device = static_cast<std::int64_t>(makedev(240U, static_cast<unsigned>(random_.below(200))));
+      entry.device =
+          static_cast<std::int64_t>(makedev(240U, static_cast<unsigned>(random_.below(200))));
     }
     return entry;
   }
@@ -191,7 +196,8 @@ class LayerGenerator {
     } else if (dice < 84 && !below.empty()) {
       LayerEntry whiteout;
       whiteout.type = Type::Whiteout;
-      const bool as_file = !options_.overlay_forms_only && random_.chance(50) && name_of(path).size() < 200;
+      const bool as_file =
+          !options_.overlay_forms_only && random_.chance(50) && name_of(path).size() < 200;
       whiteout.form = as_file ? "file" : "device";
       // An opaque directory holds no whiteouts.
       if (layer[parent_of(path)].form.empty()) {

@@ -29,7 +29,7 @@ struct LayerEntry {
   std::int64_t hole = 0;
   std::int64_t fill = 0;
 
-  std::string target;  // Symlink
+  std::string target;       // Symlink
   std::int64_t device = 0;  // Node
   // Directory: how it is marked as hiding what is below it; Whiteout: how it is written.
   // See kOpaqueForms and kWhiteoutForms.

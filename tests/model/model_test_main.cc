@@ -1,9 +1,9 @@
 // model-test: random operations on a mount and on a plain directory, compared after each.
 #include <fcntl.h>
+#include <grp.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <grp.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -148,7 +148,8 @@ bool set_value(Options& options, const std::string& key, const std::string& valu
   } else if (key == "--dir") {
     options.run.dir = value;
   } else if (key == "--backing") {
-    options.tmpfs = value == "tmpfs" || (value != "dir" && (usage_error("no --backing " + value), true));
+    options.tmpfs =
+        value == "tmpfs" || (value != "dir" && (usage_error("no --backing " + value), true));
   } else if (key == "--ignore") {
     options.run.compare.ignored.insert(value);
   } else if (key == "--now-tolerance") {
@@ -161,7 +162,8 @@ bool set_value(Options& options, const std::string& key, const std::string& valu
     options.report = value;
   } else if (key == "--sabotage") {
     const auto sabotage = sabotage_from(value);
-    options.run.sabotage = sabotage ? *sabotage : (usage_error("no --sabotage " + value), Sabotage::None);
+    options.run.sabotage =
+        sabotage ? *sabotage : (usage_error("no --sabotage " + value), Sabotage::None);
   } else if (key == "--expect") {
     options.expect = value;
   } else {
@@ -174,7 +176,9 @@ Options parse_options(int argc, char** argv) {
   Options options;
   options.run.dir = "/var/tmp";
   options.run.mount.kind = FsKind::Layerfs;
-  options.seed = static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) % 1'000'000'007;
+  options.seed =
+      static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) %
+      1'000'000'007;
   for (int i = 1; i < argc; ++i) {
     const std::string key = argv[i];
     if (key == "--help") {
@@ -217,7 +221,8 @@ void prepare_ground(Options& options) {
     skip("no program " + mount.daemon + "; build it or name it by --daemon");
   }
   const std::string base = options.run.dir + "/model-test." + std::to_string(::getpid());
-  if (::unshare(CLONE_NEWNS) < 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0) {
+  if (::unshare(CLONE_NEWNS) < 0 ||
+      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0) {
     skip(std::string("no mount namespace of our own: ") + std::strerror(errno));
   }
   std::error_code error;
@@ -285,7 +290,8 @@ int finish(const Options& options, const std::optional<Failure>& failure) {
     return failure ? 1 : 0;
   }
   const bool found = failure && failure->difference.kind == options.expect;
-  std::cout << (found ? "found the expected difference\n" : "did not find a difference of kind " + options.expect + "\n");
+  std::cout << (found ? "found the expected difference\n"
+                      : "did not find a difference of kind " + options.expect + "\n");
   return found ? 0 : 1;
 }
 
@@ -298,7 +304,8 @@ int handle_failure(const Options& options, Episode episode, const Failure& failu
     const bool same = again.failure && again.failure->difference.kind == failure.difference.kind;
     if (!same) {
       std::cout << "the reproduction is not certain: the replay "
-                << (again.failure ? "gave " + again.failure->difference.kind : "had no difference") << "\n";
+                << (again.failure ? "gave " + again.failure->difference.kind : "had no difference")
+                << "\n";
     }
     const std::string text = report(options, small, same ? *again.failure : failure, episode_seed);
     std::cout << "reproduction (save it, then --replay it):\n" << text;

@@ -30,7 +30,8 @@ std::string joined(const std::vector<std::string>& parts) {
 std::string failure(const std::string& what) { return what + ": " + std::strerror(errno); }
 
 void replace(std::string& text, const std::string& from, const std::string& to) {
-  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
+  for (std::size_t at = text.find(from); at != std::string::npos;
+       at = text.find(from, at + to.size())) {
     text.replace(at, from.size(), to);
   }
 }
@@ -158,7 +159,8 @@ std::string MountedTree::mount_layerfs(const MountDirs& dirs) {
   ::close(log);
   ::close(to_daemon[0]);
   ::close(from_daemon[1]);
-  const bool sent = ::write(to_daemon[1], text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  const bool sent =
+      ::write(to_daemon[1], text.data(), text.size()) == static_cast<ssize_t>(text.size());
   ::close(to_daemon[1]);
   std::string answer;
   char buffer[4096];

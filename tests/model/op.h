@@ -12,18 +12,64 @@ namespace layerfs::model {
 
 enum class OpKind : std::uint8_t {
   // By path. p is the path, q a second one (or a symlink's target).
-  Create, Write, Append, Read, Truncate, Unlink, Rmdir, Mkdir, Symlink, Readlink, Link, Mknod,
-  Rename, Chmod, Chown, Utimens, SetXattr, GetXattr, RemoveXattr, ListXattr, Stat, Access, List,
-  Statfs, SeekScan, RemoveTree,
+  Create,
+  Write,
+  Append,
+  Read,
+  Truncate,
+  Unlink,
+  Rmdir,
+  Mkdir,
+  Symlink,
+  Readlink,
+  Link,
+  Mknod,
+  Rename,
+  Chmod,
+  Chown,
+  Utimens,
+  SetXattr,
+  GetXattr,
+  RemoveXattr,
+  ListXattr,
+  Stat,
+  Access,
+  List,
+  Statfs,
+  SeekScan,
+  RemoveTree,
   // On an open file in a slot; p and q are used by Open, TmpFile and LinkSlot.
-  Open, TmpFile, Close, LinkSlot, PRead, PWrite, WriteSlot, FTruncate, FAllocate, FStat, FSync,
-  Seek, CopyRange, MapWrite, MapRead, FChmod, FChown, FUtimens, FSetXattr,
+  Open,
+  TmpFile,
+  Close,
+  LinkSlot,
+  PRead,
+  PWrite,
+  WriteSlot,
+  FTruncate,
+  FAllocate,
+  FStat,
+  FSync,
+  Seek,
+  CopyRange,
+  MapWrite,
+  MapRead,
+  FChmod,
+  FChown,
+  FUtimens,
+  FSetXattr,
   // On an open directory in a slot.
-  OpenDir, ReadSome, RewindDir, CloseDir,
+  OpenDir,
+  ReadSome,
+  RewindDir,
+  CloseDir,
   // On the mount.
   // DropCaches: the kernel forgets what it knows of the mount's objects, as under memory
   // pressure. Rotate: the upper becomes the topmost lower, under a fresh upper.
-  Compare, Remount, Rotate, DropCaches,
+  Compare,
+  Remount,
+  Rotate,
+  DropCaches,
   Count
 };
 
@@ -54,9 +100,14 @@ std::optional<Op> op_from_record(const Record& record);
 inline std::string to_text(const Op& op) { return format_record(to_record(op)); }
 
 // The extended attribute names that operations use, by number.
-inline constexpr std::array<const char*, 8> kXattrNames = {
-    "user.a",     "user.b",     "trusted.t",           "security.s",
-    "security.capability", "system.posix_acl_access", "system.posix_acl_default", "user.longer.name"};
+inline constexpr std::array<const char*, 8> kXattrNames = {"user.a",
+                                                           "user.b",
+                                                           "trusted.t",
+                                                           "security.s",
+                                                           "security.capability",
+                                                           "system.posix_acl_access",
+                                                           "system.posix_acl_default",
+                                                           "user.longer.name"};
 // A value of that attribute: for the structured ones a valid one chosen by `fill`, else
 // `size` bytes.
 std::string xattr_value(std::int64_t name, std::int64_t fill, std::int64_t size);

@@ -22,18 +22,18 @@ struct Weight {
 };
 
 constexpr Weight kWeights[] = {
-    {K::Create, 60},   {K::Write, 45},      {K::Append, 20},     {K::Read, 25},
-    {K::Truncate, 25}, {K::Unlink, 45},     {K::Rmdir, 25},      {K::Mkdir, 45},
-    {K::Symlink, 18},  {K::Readlink, 6},    {K::Link, 35},       {K::Mknod, 12},
-    {K::Rename, 90},   {K::Chmod, 30},      {K::Chown, 25},      {K::Utimens, 25},
-    {K::SetXattr, 40}, {K::GetXattr, 12},   {K::RemoveXattr, 15},{K::ListXattr, 5},
-    {K::Stat, 15},     {K::Access, 8},      {K::List, 12},       {K::Statfs, 2},
-    {K::SeekScan, 12}, {K::RemoveTree, 7},  {K::Open, 45},       {K::TmpFile, 8},
-    {K::Close, 15},    {K::LinkSlot, 8},    {K::PRead, 15},      {K::PWrite, 40},
-    {K::WriteSlot, 12},{K::FTruncate, 15},  {K::FAllocate, 18},  {K::FStat, 6},
-    {K::FSync, 8},     {K::Seek, 8},        {K::CopyRange, 15},  {K::MapWrite, 12},
-    {K::MapRead, 8},   {K::FChmod, 6},      {K::FChown, 6},      {K::FUtimens, 8},
-    {K::FSetXattr, 6}, {K::OpenDir, 10},    {K::ReadSome, 25},   {K::RewindDir, 4},
+    {K::Create, 60},    {K::Write, 45},     {K::Append, 20},      {K::Read, 25},
+    {K::Truncate, 25},  {K::Unlink, 45},    {K::Rmdir, 25},       {K::Mkdir, 45},
+    {K::Symlink, 18},   {K::Readlink, 6},   {K::Link, 35},        {K::Mknod, 12},
+    {K::Rename, 90},    {K::Chmod, 30},     {K::Chown, 25},       {K::Utimens, 25},
+    {K::SetXattr, 40},  {K::GetXattr, 12},  {K::RemoveXattr, 15}, {K::ListXattr, 5},
+    {K::Stat, 15},      {K::Access, 8},     {K::List, 12},        {K::Statfs, 2},
+    {K::SeekScan, 12},  {K::RemoveTree, 7}, {K::Open, 45},        {K::TmpFile, 8},
+    {K::Close, 15},     {K::LinkSlot, 8},   {K::PRead, 15},       {K::PWrite, 40},
+    {K::WriteSlot, 12}, {K::FTruncate, 15}, {K::FAllocate, 18},   {K::FStat, 6},
+    {K::FSync, 8},      {K::Seek, 8},       {K::CopyRange, 15},   {K::MapWrite, 12},
+    {K::MapRead, 8},    {K::FChmod, 6},     {K::FChown, 6},       {K::FUtimens, 8},
+    {K::FSetXattr, 6},  {K::OpenDir, 10},   {K::ReadSome, 25},    {K::RewindDir, 4},
     {K::CloseDir, 4},
 };
 
@@ -128,18 +128,20 @@ void OpGenerator::by_path(Op& op, K kind) {
       break;
     case K::Symlink:
       op.p = random_.chance(85) ? fresh() : some_path(Want::Any);
-      op.q = random_.chance(10)  ? std::string(static_cast<std::size_t>(random_.between(1, 4000)), 'x')
-             : random_.chance(30) ? "../" + std::string(1, static_cast<char>('a' + random_.below(8)))
-                                  : std::string(1, static_cast<char>('a' + random_.below(8)));
+      op.q =
+          random_.chance(10) ? std::string(static_cast<std::size_t>(random_.between(1, 4000)), 'x')
+          : random_.chance(30) ? "../" + std::string(1, static_cast<char>('a' + random_.below(8)))
+                               : std::string(1, static_cast<char>('a' + random_.below(8)));
       break;
     case K::Mknod: {
       static constexpr unsigned kTypes[] = {S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK, S_IFREG};
       const unsigned type = kTypes[random_.below(5)];
       op.p = random_.chance(85) ? fresh() : some_path(Want::Any);
       n[0] = static_cast<std::int64_t>(type) | (mode() & 0777);
-      n[1] = type == S_IFCHR || type == S_IFBLK
-                 ? static_cast<std::int64_t>(makedev(240U, static_cast<unsigned>(random_.below(200))))
-                 : 0;
+      n[1] =
+          type == S_IFCHR || type == S_IFBLK
+              ? static_cast<std::int64_t>(makedev(240U, static_cast<unsigned>(random_.below(200))))
+              : 0;
       break;
     }
     case K::Link:
@@ -241,10 +243,9 @@ void OpGenerator::by_slot(Op& op, K kind) {
       n[1] = random_.chance(25) ? 0 : offset();
       break;
     case K::FAllocate: {
-      static constexpr int kModes[] = {0, FALLOC_FL_KEEP_SIZE,
-                                       FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                       FALLOC_FL_ZERO_RANGE,
-                                       FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE};
+      static constexpr int kModes[] = {
+          0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE,
+          FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE};
       n[1] = kModes[random_.below(options_.zero_range ? 5 : 3)];
       n[2] = random_.between(0, 200'000);
       n[3] = random_.between(0, 60'000);
@@ -334,7 +335,8 @@ std::string OpGenerator::name() {
     return dice < 22 ? "sp ace\n" : "\xff\xfe\x80";
   }
   if (dice < 200) {
-    return std::string(1, static_cast<char>('i' + random_.below(12))) + std::to_string(random_.below(10));
+    return std::string(1, static_cast<char>('i' + random_.below(12))) +
+           std::to_string(random_.below(10));
   }
   return std::string(1, static_cast<char>('a' + random_.below(8)));
 }
@@ -383,7 +385,9 @@ std::int64_t OpGenerator::length() {
   if (dice < 5) {
     return 0;
   }
-  return dice < 30 ? random_.between(1, 64) : dice < 90 ? random_.between(1, 9000) : random_.between(1, 70'000);
+  return dice < 30   ? random_.between(1, 64)
+         : dice < 90 ? random_.between(1, 9000)
+                     : random_.between(1, 70'000);
 }
 
 std::int64_t OpGenerator::mode() {
@@ -427,7 +431,8 @@ std::int64_t OpGenerator::slot() {
 
 void OpGenerator::erase(const std::string& path) {
   picture_.erase(path);
-  for (auto it = picture_.lower_bound(path + "/"); it != picture_.end() && layerfs::model::is_below(it->first, path);) {
+  for (auto it = picture_.lower_bound(path + "/");
+       it != picture_.end() && layerfs::model::is_below(it->first, path);) {
     it = picture_.erase(it);
   }
 }
@@ -533,7 +538,10 @@ void OpGenerator::look(int root) {
         continue;
       }
       const std::string path = join(dir, entry.name);
-      picture_[path] = entry.type == DT_DIR ? 'd' : entry.type == DT_REG ? 'f' : entry.type == DT_LNK ? 'l' : 'n';
+      picture_[path] = entry.type == DT_DIR   ? 'd'
+                       : entry.type == DT_REG ? 'f'
+                       : entry.type == DT_LNK ? 'l'
+                                              : 'n';
       if (entry.type == DT_DIR) {
         pending.push_back(path);
       }

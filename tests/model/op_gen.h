@@ -49,7 +49,9 @@ class OpGenerator {
   std::int64_t open_flags();
   std::int64_t xattr();
   void times(Op& op, std::size_t first);
-  std::int64_t id() { return random_.chance(30) ? -1 : random_.chance(30) ? 0 : random_.between(1000, 1001); }
+  std::int64_t id() {
+    return random_.chance(30) ? -1 : random_.chance(30) ? 0 : random_.between(1000, 1001);
+  }
   std::int64_t slot();
   void move(const std::string& from, const std::string& to);
   void erase(const std::string& path);

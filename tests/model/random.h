@@ -33,7 +33,8 @@ inline unsigned char data_byte(std::uint64_t fill, std::uint64_t offset) {
   return static_cast<unsigned char>(mix(fill * 0x10001ULL + offset / 8) >> (8 * (offset % 8)) | 1U);
 }
 
-inline void fill_data(std::uint64_t fill, std::uint64_t offset, unsigned char* out, std::uint64_t n) {
+inline void fill_data(std::uint64_t fill, std::uint64_t offset, unsigned char* out,
+                      std::uint64_t n) {
   for (std::uint64_t i = 0; i < n; ++i) {
     out[i] = data_byte(fill, offset + i);
   }

@@ -45,7 +45,8 @@ Outcome of(std::int64_t result) {
 int open_beneath(const std::string& path, std::int64_t flags, std::int64_t mode) {
   struct open_how how {};
   how.flags = static_cast<std::uint64_t>(flags) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-  how.mode = (flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))) != 0 ? static_cast<std::uint64_t>(mode) : 0;
+  how.mode =
+      (flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))) != 0 ? static_cast<std::uint64_t>(mode) : 0;
   how.resolve = RESOLVE_BENEATH;
   return static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how));
 }
@@ -289,7 +290,8 @@ Outcome Side::run_path(const Op& op) {
     }
     case K::SetXattr: {
       const std::string value = xattr_value(n[0], n[1], n[2]);
-      return of(::lsetxattr(p, xattr_name(n[0]), value.data(), value.size(), static_cast<int>(n[3])));
+      return of(
+          ::lsetxattr(p, xattr_name(n[0]), value.data(), value.size(), static_cast<int>(n[3])));
     }
     case K::GetXattr: {
       char value[4096];
@@ -311,12 +313,14 @@ Outcome Side::run_path(const Op& op) {
     case K::List:
       return with_open(op.p, O_RDONLY | O_DIRECTORY, 0, [](int fd) {
         std::vector<ListedName> names;
-        return list_directory(fd, names) < 0 ? of(-1)
-                                             : Outcome{static_cast<std::int64_t>(names.size()), 0, 0};
+        return list_directory(fd, names) < 0
+                   ? of(-1)
+                   : Outcome{static_cast<std::int64_t>(names.size()), 0, 0};
       });
     case K::Statfs: {
       struct statfs st {};
-      return ::statfs(p, &st) < 0 ? of(-1) : Outcome{0, 0, static_cast<std::uint64_t>(st.f_namelen)};
+      return ::statfs(p, &st) < 0 ? of(-1)
+                                  : Outcome{0, 0, static_cast<std::uint64_t>(st.f_namelen)};
     }
     case K::SeekScan:
       return {};

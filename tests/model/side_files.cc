@@ -115,8 +115,7 @@ Outcome copy_range(int from, int to, const Op& op) {
   std::int64_t left = op.n[4];
   std::int64_t done = 0;
   while (left > 0) {
-    const ssize_t n =
-        ::copy_file_range(from, &in, to, &out, static_cast<std::size_t>(left), 0);
+    const ssize_t n = ::copy_file_range(from, &in, to, &out, static_cast<std::size_t>(left), 0);
     if (n < 0) {
       return of(-1);
     }
@@ -192,11 +191,10 @@ Outcome run_on_file(const Op& op, int fd) {
                             return Outcome{static_cast<std::int64_t>(length), 0, 0};
                           });
     case K::MapRead:
-      return with_mapping(
-          fd, n[1], n[2], PROT_READ, [](unsigned char* map, std::uint64_t length) {
-            return Outcome{static_cast<std::int64_t>(length), 0,
-                           digest_of({reinterpret_cast<const char*>(map), length})};
-          });
+      return with_mapping(fd, n[1], n[2], PROT_READ, [](unsigned char* map, std::uint64_t length) {
+        return Outcome{static_cast<std::int64_t>(length), 0,
+                       digest_of({reinterpret_cast<const char*>(map), length})};
+      });
     case K::FChmod:
       return of(::fchmod(fd, static_cast<mode_t>(n[1])));
     case K::FChown:

@@ -249,10 +249,9 @@ Episode shrink(const Episode& episode, const Failure& failure, const RunSettings
       small = candidate;
     }
   }
-  const std::vector<EntryPlace> places =
-      shrinker.minimise(removable_entries(small), [&](const std::vector<EntryPlace>& kept) {
-        return with_entries(small, kept);
-      });
+  const std::vector<EntryPlace> places = shrinker.minimise(
+      removable_entries(small),
+      [&](const std::vector<EntryPlace>& kept) { return with_entries(small, kept); });
   small = with_entries(small, places);
   shrink_ops();
   return small;

@@ -79,12 +79,8 @@ TEST_CASE("each kind of difference between two trees is found", "[tree_manifest]
     TwoTrees::write(b + "/dir/file", "CONTENT");
     TwoTrees::settle(b);
   }
-  SECTION("a nanosecond in the mtime of a symlink") {
-    TwoTrees::set_time(b + "/symlink", 2);
-  }
-  SECTION("mode") {
-    REQUIRE(::chmod((b + "/dir").c_str(), 01755) == 0);
-  }
+  SECTION("a nanosecond in the mtime of a symlink") { TwoTrees::set_time(b + "/symlink", 2); }
+  SECTION("mode") { REQUIRE(::chmod((b + "/dir").c_str(), 01755) == 0); }
   SECTION("a hard link that became a copy") {
     std::filesystem::remove(b + "/two");
     TwoTrees::write(b + "/two", "linked");
