@@ -48,7 +48,13 @@ int open_beneath(const std::string& path, std::int64_t flags, std::int64_t mode)
   how.mode =
       (flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))) != 0 ? static_cast<std::uint64_t>(mode) : 0;
   how.resolve = RESOLVE_BENEATH;
-  return static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how));
+  // EAGAIN: a rename somewhere in the system raced with a "..".
+  for (int tries = 0;; ++tries) {
+    const long fd = ::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how);
+    if (fd >= 0 || errno != EAGAIN || tries == 100) {
+      return static_cast<int>(fd);
+    }
+  }
 }
 
 Outcome with_open(const std::string& path, std::int64_t flags, std::int64_t mode, const auto& act) {
