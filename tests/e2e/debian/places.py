@@ -97,7 +97,10 @@ class Place:
             lenders = self.top.parent / "rootless" / "root"
             self.root.mkdir()
             for name in (*LAYERS, "flat"):
-                call(["cp", "-a", lenders / name, self.root / name], timeout=300)
+                # Without setting times of access, which the rootless test looks at.
+                call(["unshare", "--mount", "sh", "-euc",
+                      'mount --bind "$1" "$1"; mount -o remount,bind,noatime "$1"; cp -a "$1" "$2"',
+                      "sh", lenders / name, self.root / name], timeout=300)
             user = pwd.getpwnam(USER)
             call(["chown", "-R", "-h", f"{user.pw_uid}:{user.pw_gid}", self.root], timeout=300)
             # As whiteouts and not as files do those without any permission count.
@@ -133,6 +136,10 @@ class Place:
         for layer in LAYERS:
             before = manifests.read(self.top / f"{layer}.manifest")
             now = manifests.parse(self.layer_manifest(layer))
+            for path, entry in now.items():
+                # readlink sets it where no noatime mount can be had: without privilege.
+                if self.as_user and entry["type"] == "l" and path in before:
+                    del entry["atime"], before[path]["atime"]
             differences += [f"{layer}/{line}" for line in manifests.same(before, now)]
         if differences:
             # The next test gets new ones, so that it does not fail by this one's fault.
