@@ -244,8 +244,8 @@ class FileSystem {
                                const ExclusiveTree& lock);
   WritableLayer* layer_for_name(Node& parent, std::string_view name,
                                 const MergedDirectory& listing);
-  Result<NewObject> describe_new(Node& parent, const NewName& where, const Caller& caller,
-                                 mode_t mode, dev_t rdev, std::string_view symlink_target);
+  Result<NewObject> describe_new(Node& parent, const Caller& caller, mode_t mode, dev_t rdev,
+                                 std::string_view symlink_target);
   Result<UniqueFd> create_directly(const NewName& where, const std::string& name,
                                    const Caller& caller, mode_t mode, dev_t rdev,
                                    std::string_view symlink_target);

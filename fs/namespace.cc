@@ -54,9 +54,8 @@ Result<FileSystem::NewName> FileSystem::prepare_name(Node& parent, std::string_v
   return NewName{layer, std::move(dir), whiteouts.contains(std::string(name))};
 }
 
-Result<NewObject> FileSystem::describe_new(Node& parent, const NewName& where, const Caller& caller,
-                                           mode_t mode, dev_t rdev,
-                                           std::string_view symlink_target) {
+Result<NewObject> FileSystem::describe_new(Node& parent, const Caller& caller, mode_t mode,
+                                           dev_t rdev, std::string_view symlink_target) {
   const auto uid = options_.uids.to_disk(caller.uid);
   const auto gid = options_.gids.to_disk(caller.gid);
   if (!uid || !gid) {
@@ -141,8 +140,7 @@ Result<FileSystem::Creation> FileSystem::create_node(NodeId parent_id, std::stri
   if (!created && is_not_permitted(created.error())) {
     // The kernel has checked the caller's permission on the merged directory; the stored
     // one may say otherwise (supplementary groups, ids that are not stored).
-    LFS_ASSIGN(const NewObject object,
-               describe_new(*parent, where, caller, mode, rdev, symlink_target));
+    LFS_ASSIGN(const NewObject object, describe_new(*parent, caller, mode, rdev, symlink_target));
     LFS_ASSIGN(Staged staged, where.layer->stage_new(object));
     if (S_ISDIR(mode) && where.whiteout) {
       // Opaque before it is visible, or what the whiteout hides would shine through.
@@ -210,7 +208,7 @@ Result<FileSystem::Creation> FileSystem::create_nameless(NodeId parent_id, const
   WritableLayer& layer = parent->layer == upper_->index() ? *upper_ : *init_;
   LFS_ASSIGN(SharedFd dir, directory_fd(*parent, layer.index()));
   const NewName where{&layer, std::move(dir), false};
-  LFS_ASSIGN(const NewObject object, describe_new(*parent, where, caller, mode, 0, {}));
+  LFS_ASSIGN(const NewObject object, describe_new(*parent, caller, mode, 0, {}));
   LFS_ASSIGN(Staged staged, layer.stage_new(object));
   LFS_ASSIGN(const Observed observed, observe({staged.fd.get()}, layer.index()));
   Node fresh;
@@ -246,7 +244,7 @@ Result<NodeEntry> FileSystem::link(NodeId id, NodeId new_parent, std::string_vie
   }
   LFS_TRY(redirect_metacopy(*node, lock));
   LFS_ASSIGN(const Located located, locate(*node));
-  if (node->parent == nullptr || node->parent->dir->impure) {
+  if (node->parent == nullptr || node->place == Place::Indexed || node->parent->dir->impure) {
     LFS_TRY(mark_impure(*parent, lock));
   }
   if (!where.whiteout) {
