@@ -20,8 +20,10 @@ USER = "layerfs-test"
 LAYERS = ("layer3", "layer2", "layer1")  # top first
 ALL_STEPS = sorted(path.name for path in (HERE / "steps").glob("[0-9]*"))
 # What a user can do who is alone in the user namespace of the chroot, without packages.
+# cp -a of a tree with symlinks is not among it yet: chown of a symlink fails there.
 USER_STEPS = [step for step in ALL_STEPS
-              if step not in ("10-apt", "80-metadata", "90-accounts")]
+              if step not in ("10-apt", "50-copy-and-tar", "60-remove-and-recreate",
+                              "80-metadata", "90-accounts")]
 
 
 class Skip(Exception):
@@ -137,8 +139,8 @@ class Place:
             before = manifests.read(self.top / f"{layer}.manifest")
             now = manifests.parse(self.layer_manifest(layer))
             for path, entry in now.items():
-                # readlink sets it where no noatime mount can be had: without privilege.
-                if self.as_user and entry["type"] == "l" and path in before:
+                # Reading sets it where no noatime mount can be had: without privilege.
+                if self.as_user and path in before:
                     del entry["atime"], before[path]["atime"]
             differences += [f"{layer}/{line}" for line in manifests.same(before, now)]
         if differences:
