@@ -1,0 +1,17 @@
+#define CATCH_CONFIG_RUNNER
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <cstdio>
+
+int main(int argc, char** argv) {
+  constexpr int kSkipped = 77;
+  const int fuse = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
+  if (fuse < 0 || ::geteuid() != 0) {
+    std::puts(fuse < 0 ? "skipped: /dev/fuse cannot be opened" : "skipped: needs root to mount");
+    return kSkipped;
+  }
+  ::close(fuse);
+  return Catch::Session().run(argc, argv);
+}
