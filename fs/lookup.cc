@@ -132,7 +132,9 @@ Result<Node*> FileSystem::instantiate(Node& parent, const DirectoryListing::Entr
   }
   observed.shown_ino = fresh.ino;
   const bool separate = fresh.place == Place::Lower && !options_.index;
-  if (observed.st.stx_nlink > 1 && !separate) {
+  // In the index it may have no other stored name, and still be what several names show.
+  const bool shared = observed.st.stx_nlink > 1 || fresh.place == Place::Indexed;
+  if (shared && !separate) {
     return find_hard_link(parent, name, observed, fresh, exclusive);
   }
   return table_.add(parent, name, std::move(fresh));
