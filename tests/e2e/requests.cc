@@ -1,0 +1,181 @@
+// How many requests each use of the filesystem costs, by the daemon's own counters.
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <functional>
+
+#include "tests/testlib/test_mount.h"
+
+using namespace layerfs::testing;
+
+namespace {
+
+TestMount::Counts cost(const TestMount& mount, const std::function<void()>& action) {
+  const TestMount::Counts before = mount.requests();
+  action();
+  return asked(before, mount.requests());
+}
+
+void read_through(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  REQUIRE(fd >= 0);
+  char buffer[64];
+  CHECK(::read(fd, buffer, sizeof buffer) == 5);
+  ::close(fd);
+}
+
+std::uint64_t count(const TestMount::Counts& counts, const std::string& kind) {
+  const auto found = counts.find(kind);
+  return found == counts.end() ? 0 : found->second;
+}
+
+}  // namespace
+
+TEST_CASE("what was touched once costs no request") {
+  const std::string io = GENERATE("cached", "passthrough");
+  CAPTURE(io);
+  TestMount mount;
+  make_dirs(mount.lower() + "/d");
+  write_file(mount.lower() + "/d/f", "hello");
+  REQUIRE(::symlink("f", (mount.lower() + "/d/s").c_str()) == 0);
+  mount.mount("--io " + io);
+
+  std::function<void()> action;
+  SECTION("stat") {
+    action = [&] { stat_of(mount.at("d/f")); };
+  }
+  SECTION("lstat of a missing name") {
+    action = [&] { CHECK_FALSE(exists(mount.at("d/none"))); };
+  }
+  SECTION("readlink") {
+    action = [&] {
+      char target[8];
+      CHECK(::readlink(mount.at("d/s").c_str(), target, sizeof target) == 1);
+    };
+  }
+  SECTION("readdir of an unchanged directory") {
+    action = [&] { CHECK(names_in(mount.at("d")).size() == 2); };
+  }
+  action();
+  action();  // the kernel keeps a listing from its second reading on
+  CHECK(cost(mount, action) == TestMount::Counts{});
+}
+
+TEST_CASE("open, read and close cost nothing when cached, OPEN and RELEASE with passthrough") {
+  const std::string io = GENERATE("cached", "passthrough");
+  CAPTURE(io);
+  TestMount mount;
+  write_file(mount.lower() + "/f", "hello");
+  mount.mount("--io " + io);
+  read_through(mount.at("f"));
+  TestMount::Counts counts = cost(mount, [&] { read_through(mount.at("f")); });
+  if (io == "passthrough") {
+    counts.erase("RELEASE");
+    CHECK(count(counts, "OPEN") <= 1);
+    counts.erase("OPEN");
+  }
+  CHECK(counts == TestMount::Counts{});
+}
+
+TEST_CASE("creating a file of 4 KiB costs its fixed requests") {
+  const std::string io = GENERATE("cached", "passthrough");
+  CAPTURE(io);
+  TestMount mount;
+  make_dirs(mount.lower() + "/d");
+  mount.mount("--io " + io);
+  write_file(mount.at("d/first"), "x");
+  stat_of(mount.at("d"));
+  const auto action = [&] { write_file(mount.at("d/new"), std::string(4096, 'x')); };
+  TestMount::Counts counts = cost(mount, action);
+  std::vector<std::string> allowed = {"LOOKUP", "CREATE", "GETXATTR", "GETATTR", "RELEASE"};
+  if (io == "cached") {
+    allowed.insert(allowed.end(), {"WRITE", "SETATTR"});
+  }
+  CAPTURE(counts);
+  for (const std::string& kind : allowed) {
+    CHECK(count(counts, kind) <= 1);
+    counts.erase(kind);
+  }
+  CHECK(counts == TestMount::Counts{});
+}
+
+TEST_CASE("1000 writes of 4 KiB to an open file are no request each") {
+  const std::string io = GENERATE("cached", "passthrough");
+  CAPTURE(io);
+  TestMount mount;
+  mount.mount("--io " + io);
+  const auto writes = [&](const char* name, int blocks) {
+    return total(cost(mount, [&] {
+      const int fd = ::open(mount.at(name).c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+      REQUIRE(fd >= 0);
+      const std::string block(4096, 'x');
+      for (int i = 0; i < blocks; ++i) {
+        REQUIRE(::pwrite(fd, block.data(), block.size(), off_t{4096} * i) == 4096);
+      }
+      REQUIRE(::close(fd) == 0);
+    }));
+  };
+  const std::uint64_t one = writes("one", 1);
+  const std::uint64_t thousand = writes("thousand", 1000);
+  CAPTURE(one, thousand);
+  const std::uint64_t mebibytes = 4;
+  CHECK(thousand <= one + 2 + (io == "cached" ? mebibytes : 0));
+}
+
+namespace {
+
+void check_changes_of_names(const std::string& io) {
+  TestMount mount;
+  mount.mount("--io " + io);
+  make_dirs(mount.at("d"));
+  write_file(mount.at("d/f"), "hello");
+  const auto without_getattr = [&](const std::function<void()>& action) {
+    TestMount::Counts counts = cost(mount, action);
+    CHECK(count(counts, "GETATTR") <= 1);
+    counts.erase("GETATTR");
+    CAPTURE(counts);
+    return total(counts);
+  };
+  stat_of(mount.at("d/f"));
+  SECTION("unlink") {
+    CHECK(without_getattr([&] { REQUIRE(::unlink(mount.at("d/f").c_str()) == 0); }) <= 1);
+  }
+  SECTION("rename") {
+    CHECK(without_getattr([&] {
+            REQUIRE(::rename(mount.at("d/f").c_str(), mount.at("d/g").c_str()) == 0);
+          }) <= 2);
+  }
+  SECTION("mkdir") {
+    CHECK(without_getattr([&] { REQUIRE(::mkdir(mount.at("d/e").c_str(), 0755) == 0); }) <= 2);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("passthrough: unlink is one request, rename and mkdir two, besides a GETATTR") {
+  check_changes_of_names("passthrough");
+}
+
+// Known to fail: with the writeback cache a SETATTR of the ctime comes with unlink and rename.
+TEST_CASE("cached: unlink is one request, rename and mkdir two, besides a GETATTR", "[!mayfail]") {
+  check_changes_of_names("cached");
+}
+
+TEST_CASE("find with stat over 1000 fresh entries costs at most 20 requests") {
+  const std::string io = GENERATE("cached", "passthrough");
+  CAPTURE(io);
+  TestMount mount;
+  make_dirs(mount.lower() + "/d");
+  for (int i = 0; i < 1000; ++i) {
+    write_file(mount.lower() + "/d/entry" + std::to_string(i), "");
+  }
+  mount.mount("--io " + io);
+  const TestMount::Counts counts = cost(mount, [&] {
+    const CommandResult found = run("find " + mount.at("d") + " -type f -size -9 -print | wc -l");
+    CHECK(found.output == "1000\n");
+  });
+  CAPTURE(counts);
+  CHECK(total(counts) <= 20);
+}
