@@ -19,7 +19,6 @@ class LayerPath {
     return path;
   }
   bool is_root() const { return last_ == nullptr; }
-  bool shares_identity_with(const LayerPath& other) const { return last_ == other.last_; }
   // Relative to the layer root: "a/b", or "" for the root.
   std::string text() const {
     std::size_t size = 0;
