@@ -71,6 +71,17 @@ Result<std::string> FileSystem::read_link(NodeId id) {
 }
 
 Result<struct stat> FileSystem::set_attributes(NodeId id, const AttributeChange& change) {
+  if (change.kept_times) {
+    // Else the unlink of a lower file would copy the file up once it is deleted.
+    const SharedTree lock(tree_);
+    LFS_ASSIGN(Node * node, node_of(id));
+    LFS_ASSIGN(const Located located, locate(*node));
+    LFS_ASSIGN(const Observed observed, observe(located.at(), node->layer));
+    if (node->is_below() && observed.st.stx_mtime.tv_sec == change.mtime.tv_sec &&
+        observed.st.stx_mtime.tv_nsec == change.mtime.tv_nsec) {
+      return attributes_of(*node, observed);
+    }
+  }
   if (change.size) {
     LFS_TRY(copy_up(id, Need::Data, static_cast<std::uint64_t>(*change.size)));
     LFS_ASSIGN(const SharedFd fd, data(id, Access::Write));

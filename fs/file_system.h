@@ -51,6 +51,9 @@ struct AttributeChange {
   bool kill_set_ids = false;
   // Group of the process that writes, as shown.
   gid_t caller_gid = 0;
+  // Only the kernel's own ctime comes with the mtime: with the writeback cache it writes out
+  // the times it keeps at every unlink, link and rename (fs/fuse/dir.c: fuse_update_ctime).
+  bool kept_times = false;
 };
 
 struct FileSystemOptions {

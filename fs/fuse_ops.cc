@@ -118,6 +118,7 @@ void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_set,
     // fuse_setattr with handle_killpriv_v2).
     change.kill_set_ids = (to_set & FUSE_SET_ATTR_KILL_SUID) != 0 || to_set == 0;
     change.caller_gid = caller_of(req).gid;
+    change.kept_times = to_set == (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME);
     const auto changed = context.fs.set_attributes(ino, change);
     if (!changed) {
       return changed.error();
