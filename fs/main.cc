@@ -6,7 +6,6 @@
 
 #include <array>
 #include <charconv>
-#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -98,7 +97,7 @@ int run(UniqueFd config_fd, UniqueFd status) {
                 "; install layerfs and layerfsd of one version");
   }
   if (!config->foreground && !leave_terminal()) {
-    return fail("cannot start a background process: " + std::string(std::strerror(errno)));
+    return fail("cannot start a background process: " + layerfs::describe(layerfs::Errno(errno)));
   }
   if (const auto logging = layerfs::start_logging(*config); !logging) {
     return fail(logging.error().message);

@@ -392,7 +392,6 @@ Status FileSystem::remove(NodeId parent_id, std::string_view name_view, sys::Unl
       const auto copied = copy_up(copy_first, Need::Attributes);
       forget(copy_first, 1);
       LFS_TRY(copied);
-      copy_first = 0;
     }
     const ExclusiveTree lock(tree_);
     LFS_ASSIGN(Node * parent, node_of(parent_id));

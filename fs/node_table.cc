@@ -331,7 +331,7 @@ void NodeTable::set_file(const FileKey& key, Node& node) {
 NodeTable::Usage NodeTable::usage() const {
   const std::lock_guard lock(mutex_);
   return {live_,
-          chunks_.size() * kChunk * sizeof(Node) + buckets_.size() * sizeof(Node*) + name_bytes_};
+          chunks_.size() * kChunk * sizeof(Node) + buckets_.size() * sizeof(void*) + name_bytes_};
 }
 
 }  // namespace layerfs
