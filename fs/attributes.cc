@@ -60,6 +60,9 @@ Result<UniqueFd> FileSystem::open_for_flags(NodeId id, Access access) {
   if (node->is_dir()) {
     return sys::open_at({located.dir->get(), "."}, O_RDONLY | O_DIRECTORY);
   }
+  if (node->type != DT_REG) {
+    return Errno(ENOTTY);  // as the kernel has it: the ioctls of others are their own
+  }
   return sys::open_at(located.at(), O_RDONLY | O_NONBLOCK);
 }
 

@@ -315,6 +315,10 @@ Result<UniqueFd> FileSystem::open_data_below(Node& node, const ExclusiveTree& /*
 }
 
 Result<UniqueFd> FileSystem::open_content(Node& node, int flags, const ExclusiveTree* lock) {
+  if (node.type != DT_REG) {
+    // The kernel reads nothing else through us; a device of a layer must not be opened.
+    return Errno(node.is_dir() ? EISDIR : EINVAL);
+  }
   LFS_ASSIGN(const Content content, content_of(node));
   if (content == Content::Below) {
     if (lock == nullptr) {

@@ -238,6 +238,7 @@ class FileSystem {
   Result<UniqueFd> open_content(Node& node, int flags, const ExclusiveTree* lock);
 
   // namespace.cc
+  static Status check_new_name(std::string_view name);
   struct NewName {
     WritableLayer* layer;
     SharedFd dir;

@@ -66,7 +66,7 @@ void leave_mode(FuseContext& context, fuse_req_t req, NodeId node, std::uint64_t
 
 void on_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
   serve(req, Op::Open, [&](FuseContext& context) -> Answer {
-    if (context.settings.io == IoMode::Cached) {
+    if (context.no_open) {
       // Once for all: the kernel opens, closes and caches by itself from now on.
       return Errno(ENOSYS);
     }
@@ -166,6 +166,9 @@ void on_flush(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* /*fi*/) {
 void on_read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset,
              fuse_file_info* /*fi*/) {
   serve(req, Op::Read, [&](FuseContext& context) -> Answer {
+    if (size > kMaxReadBytes) {
+      return Errno(EINVAL);
+    }
     const auto fd = context.fs.data(ino, Access::Read);
     if (!fd) {
       return fd.error();

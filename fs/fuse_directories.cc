@@ -19,6 +19,9 @@ std::size_t padded(std::size_t bytes) { return (bytes + kAlignment - 1) & ~(kAli
 void read_directory(fuse_req_t req, Op op, fuse_ino_t ino, std::size_t size, off_t offset,
                     FileSystem::Listing kind) {
   serve(req, op, [&](FuseContext& context) -> Answer {
+    if (size > kMaxReadBytes) {
+      return Errno(EINVAL);
+    }
     const bool plus = kind == FileSystem::Listing::WithAttributes;
     const std::size_t header = plus ? kDirentPlusBytes : kDirentBytes;
     thread_local std::vector<char> buffer;

@@ -75,7 +75,7 @@ void negotiate(FuseContext& context, fuse_conn_info* conn) {
     // No OPEN is sent, so the truncation must come as SETATTR.
     refuse(conn, FUSE_CAP_ATOMIC_O_TRUNC);
     want(conn, FUSE_CAP_WRITEBACK_CACHE);
-    want(conn, FUSE_CAP_NO_OPEN_SUPPORT);
+    context.no_open = want(conn, FUSE_CAP_NO_OPEN_SUPPORT);
   }
   conn->max_background = kMaxBackground;
   conn->congestion_threshold = kCongestion;

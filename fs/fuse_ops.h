@@ -42,6 +42,8 @@ struct FuseContext {
   // Set when INIT has been answered: the mount answers.
   std::function<void()> on_ready;
   bool passthrough_granted = false;
+  // The kernel takes ENOSYS to OPEN (OPENDIR) for: do not ask again, all is well.
+  bool no_open = false;
   bool no_opendir = false;
   unsigned proto_major = 0;
   unsigned proto_minor = 0;

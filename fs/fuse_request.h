@@ -11,6 +11,10 @@
 
 namespace layerfs {
 
+// More than any kernel reads at once: max_pages of INIT, or 32 pages of 64 KiB
+// (fs/fuse/fuse_i.h: FUSE_DEFAULT_MAX_PAGES_PER_REQ). A buffer is not made for more.
+inline constexpr std::size_t kMaxReadBytes = std::size_t{2} << 20U;
+
 // What a handler returns: 0 if it has replied itself, else the errno to reply.
 struct [[nodiscard]] Answer {
   int error = 0;

@@ -8,17 +8,15 @@
 #include "layers/path_text.h"
 
 namespace layerfs {
-namespace {
 
-Status check_new_name(std::string_view name) {
+Status FileSystem::check_new_name(std::string_view name) {
   if (name.size() > kMaxNameBytes) {
     return Errno(ENAMETOOLONG);
   }
-  // Such a name would be a mark to the next reader of the layer.
-  return is_reserved_name(name) ? Status(Errno(EINVAL)) : Status();
+  // The kernel sends single names only; anything else could lead out of the directory.
+  // A reserved one would be a mark to the next reader of the layer.
+  return is_valid_component(name) && !is_reserved_name(name) ? Status() : Status(Errno(EINVAL));
 }
-
-}  // namespace
 
 // A path that exists in the init layer is private: what happens to it stays there.
 WritableLayer* FileSystem::layer_for_name(Node& parent, std::string_view name,

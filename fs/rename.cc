@@ -81,12 +81,7 @@ Result<std::vector<NodeId>> FileSystem::rename(NodeId parent, std::string_view n
   if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) {
     return Errno(EINVAL);
   }
-  if (new_name.size() > kMaxNameBytes) {
-    return Errno(ENAMETOOLONG);
-  }
-  if (is_reserved_name(new_name)) {
-    return Errno(EINVAL);
-  }
+  LFS_TRY(check_new_name(new_name));
   NodeId copy_first = 0;
   for (;;) {
     if (copy_first != 0) {

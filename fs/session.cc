@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <condition_variable>
-#include <cstdlib>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -18,17 +17,11 @@
 
 #include "fs/control_commands.h"
 #include "fs/control_socket.h"
+#include "fs/fuse_session.h"
 #include "fs/layer_setup.h"
 
 namespace layerfs {
 namespace {
-
-constexpr double kForever = 1e9;  // seconds; the kernel clamps what its clock cannot hold
-
-struct SessionDeleter {
-  void operator()(fuse_session* session) const { fuse_session_destroy(session); }
-};
-using SessionPtr = std::unique_ptr<fuse_session, SessionDeleter>;
 
 bool wants_allow_other(const MountConfig& config) {
   if (config.allow_other == MountConfig::AllowOther::Auto) {
@@ -80,10 +73,6 @@ std::string mount_options(const MountConfig& config, bool read_only) {
   return options;
 }
 
-IoMode io_mode(const MountConfig& config) {
-  return config.io == MountConfig::Io::Passthrough ? IoMode::Passthrough : IoMode::Cached;
-}
-
 // Without the last user's files closed the mount only leaves the namespace, and is served
 // on until they are.
 void unmount(const std::string& mountpoint) {
@@ -107,7 +96,7 @@ struct Session::State {
   MountConfig config;
   OpenedLayers layers;
   std::unique_ptr<FuseContext> context;
-  SessionPtr session;
+  FuseSessionPtr session;
   unsigned threads = 0;
 
   std::mutex mutex;
@@ -131,32 +120,15 @@ Result<std::unique_ptr<Session>, Failure> Session::mount(const MountConfig& conf
   auto state = std::make_unique<State>();
   state->config = config;
   LFS_ASSIGN(state->layers, open_layers(config));
-  FuseSettings settings;
-  settings.io = io_mode(config);
-  settings.timeout = config.timeout < 0 ? kForever : config.timeout;
-  settings.acl = config.acl;
-  settings.xattrs = config.xattrs;
-  if (state->layers.fs->upper() != nullptr && state->layers.form == WhiteoutForm::DotWh) {
-    settings.name_max -= static_cast<unsigned>(kWhiteoutPrefix.size());
-  }
-  state->context = std::make_unique<FuseContext>(*state->layers.fs, settings);
+  state->context =
+      std::make_unique<FuseContext>(*state->layers.fs, fuse_settings(config, state->layers));
 
   const std::string options = mount_options(config, state->layers.fs->is_read_only());
-  std::vector<std::string> words = {"layerfs", "-o", options};
-  std::vector<char*> argv;
-  for (std::string& word : words) {
-    argv.push_back(word.data());
-  }
-  fuse_args args = FUSE_ARGS_INIT(static_cast<int>(argv.size()), argv.data());
-  const fuse_lowlevel_ops& operations = fuse_operations();
-  state->session.reset(
-      fuse_session_new(&args, &operations, sizeof(operations), state->context.get()));
-  fuse_opt_free_args(&args);
+  state->session = make_fuse_session(*state->context, options);
   if (!state->session) {
     return Failure{"mount options \"" + options + "\" are not understood by libfuse " +
                    fuse_pkgversion() + "; remove the offending one"};
   }
-  state->context->session = state->session.get();
   if (fuse_session_mount(state->session.get(), state->layers.mountpoint.c_str()) != 0) {
     const int error = errno;
     state->session.reset();
@@ -184,19 +156,7 @@ dev_t Session::State::device() const {
 }
 
 void Session::State::serve() {
-  ignore(sys::unshare_fs_attributes(), "checked once by run()");
-  fuse_buf buffer{};
-  while (fuse_session_exited(session.get()) == 0) {
-    const int received = fuse_session_receive_buf(session.get(), &buffer);
-    if (received == -EINTR || received == -EAGAIN) {
-      continue;
-    }
-    if (received <= 0) {
-      break;  // unmounted (0), or the connection was aborted
-    }
-    fuse_session_process_buf(session.get(), &buffer);
-  }
-  std::free(buffer.mem);
+  serve_requests(session.get());
   const std::lock_guard lock(mutex);
   over = true;
   changed.notify_all();

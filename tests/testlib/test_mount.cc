@@ -1,27 +1,15 @@
 #include "tests/testlib/test_mount.h"
 
-#include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cerrno>
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
-#include <system_error>
 
 namespace layerfs::testing {
 namespace {
-
-[[noreturn]] void fail(const std::string& what) {
-  throw std::system_error(errno, std::generic_category(), what);
-}
 
 nlohmann::json stats_of(const std::string& mountpoint) {
   const CommandResult result = run("layerfs stats --json " + mountpoint);
@@ -38,7 +26,7 @@ CommandResult run(const std::string& command) {
       "export PATH=" LAYERFS_TEST_BIN_DIR ":$PATH; timeout 60 sh -c '" + command + "' 2>&1";
   FILE* pipe = ::popen(line.c_str(), "re");
   if (pipe == nullptr) {
-    fail(command);
+    throw_errno(command);
   }
   std::string output;
   char buffer[4096];
@@ -49,62 +37,7 @@ CommandResult run(const std::string& command) {
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), output};
 }
 
-void write_file(const std::string& path, const std::string& content) {
-  const int fd = ::open(path.c_str(), O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) {
-    fail(path);
-  }
-  const bool written =
-      ::write(fd, content.data(), content.size()) == static_cast<ssize_t>(content.size());
-  if (::close(fd) < 0 || !written) {
-    fail(path);
-  }
-}
-
-std::string read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) {
-    fail(path);
-  }
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-void make_dirs(const std::string& path) { std::filesystem::create_directories(path); }
-
-struct stat stat_of(const std::string& path) {
-  struct stat st = {};
-  if (::lstat(path.c_str(), &st) < 0) {
-    fail(path);
-  }
-  return st;
-}
-
-bool exists(const std::string& path) {
-  struct stat st = {};
-  if (::lstat(path.c_str(), &st) == 0) {
-    return true;
-  }
-  if (errno != ENOENT) {
-    fail(path);
-  }
-  return false;
-}
-
-std::vector<std::string> names_in(const std::string& dir) {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(dir)) {
-    names.push_back(entry.path().filename());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-TestMount::TestMount(std::size_t lowers) : lowers_(lowers) {
-  std::string base = "/var/tmp/layerfs-test.XXXXXX";
-  if (::mkdtemp(base.data()) == nullptr) {
-    fail(base);
-  }
-  base_ = base;
+TestMount::TestMount(std::size_t lowers) : base_(make_temp_dir("/var/tmp")), lowers_(lowers) {
   for (std::size_t i = 0; i < lowers; ++i) {
     make_dirs(lower(i));
   }

@@ -1,12 +1,11 @@
 // A real mount of fresh layers under a temporary directory, by the programs of the build.
 #pragma once
 
-#include <sys/stat.h>
-
 #include <cstdint>
 #include <map>
 #include <string>
-#include <vector>
+
+#include "tests/testlib/files.h"
 
 namespace layerfs::testing {
 
@@ -17,14 +16,6 @@ struct CommandResult {
 };
 // Runs a shell command with the build's programs first in PATH.
 CommandResult run(const std::string& command);
-
-// Files by absolute path; each throws std::system_error with the path on failure.
-void write_file(const std::string& path, const std::string& content);
-std::string read_file(const std::string& path);
-void make_dirs(const std::string& path);
-struct stat stat_of(const std::string& path);               // lstat
-bool exists(const std::string& path);                       // a failure but ENOENT throws
-std::vector<std::string> names_in(const std::string& dir);  // sorted, without . and ..
 
 class TestMount {
  public:

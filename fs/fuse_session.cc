@@ -1,0 +1,57 @@
+#include "fs/fuse_session.h"
+
+#include <cstdlib>
+#include <vector>
+
+#include "layers/sys/syscalls.h"
+
+namespace layerfs {
+namespace {
+
+constexpr double kForever = 1e9;  // seconds; the kernel clamps what its clock cannot hold
+
+}  // namespace
+
+FuseSettings fuse_settings(const MountConfig& config, const OpenedLayers& layers) {
+  FuseSettings settings;
+  settings.io = config.io == MountConfig::Io::Passthrough ? IoMode::Passthrough : IoMode::Cached;
+  settings.timeout = config.timeout < 0 ? kForever : config.timeout;
+  settings.acl = config.acl;
+  settings.xattrs = config.xattrs;
+  if (layers.fs->upper() != nullptr && layers.form == WhiteoutForm::DotWh) {
+    settings.name_max -= static_cast<unsigned>(kWhiteoutPrefix.size());
+  }
+  return settings;
+}
+
+FuseSessionPtr make_fuse_session(FuseContext& context, const std::string& options) {
+  std::vector<std::string> words = {"layerfs", "-o", options};
+  std::vector<char*> argv;
+  for (std::string& word : words) {
+    argv.push_back(word.data());
+  }
+  fuse_args args = FUSE_ARGS_INIT(static_cast<int>(argv.size()), argv.data());
+  const fuse_lowlevel_ops& operations = fuse_operations();
+  FuseSessionPtr session(fuse_session_new(&args, &operations, sizeof(operations), &context));
+  fuse_opt_free_args(&args);
+  context.session = session.get();
+  return session;
+}
+
+void serve_requests(fuse_session* session) {
+  ignore(sys::unshare_fs_attributes(), "the mount was refused if it cannot be had");
+  fuse_buf buffer{};
+  while (fuse_session_exited(session) == 0) {
+    const int received = fuse_session_receive_buf(session, &buffer);
+    if (received == -EINTR || received == -EAGAIN) {
+      continue;
+    }
+    if (received <= 0) {
+      break;  // unmounted (0), or the connection was aborted
+    }
+    fuse_session_process_buf(session, &buffer);
+  }
+  std::free(buffer.mem);
+}
+
+}  // namespace layerfs
