@@ -10,6 +10,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -160,12 +161,14 @@ TEST_CASE("only the two descriptors of the contract reach the daemon") {
   const UniqueFd leak(::dup(STDIN_FILENO));
   const std::filesystem::path out =
       std::filesystem::temp_directory_path() / ("layerfs-fds-" + std::to_string(::getpid()));
+  // Pipe and redirection only in a subshell, and `true`, so that it is one: they would be
+  // descriptors of the shell that is looked at.
   const auto pid =
-      spawn({"/bin/sh", "-c", "ls /proc/$$/fd | tr '\\n' ' ' > " + out.string()}, {0, 1});
+      spawn({"/bin/sh", "-c", "(ls /proc/$$/fd > " + out.string() + "); true"}, {0, 1});
   REQUIRE(pid);
   REQUIRE(::waitpid(*pid, nullptr, 0) == *pid);
-  std::string listed;
-  std::getline(std::ifstream(out), listed);
+  std::ifstream in(out);
+  const std::string listed{std::istreambuf_iterator<char>(in), {}};
   std::filesystem::remove(out);
-  CHECK(listed == "0 1 2 3 4 ");
+  CHECK(listed == "0\n1\n2\n3\n4\n");
 }
