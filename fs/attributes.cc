@@ -35,8 +35,7 @@ Result<struct stat> FileSystem::get_attributes(NodeId id) {
 Result<struct statx> FileSystem::get_extended_attributes(NodeId id) {
   const SharedTree lock(tree_);
   LFS_ASSIGN(Node * node, node_of(id));
-  LFS_ASSIGN(const Located located, locate(*node));
-  LFS_ASSIGN(const Observed observed, observe(located.at(), node->layer));
+  LFS_ASSIGN(const Observed observed, observe(*node));
   LFS_ASSIGN(const struct stat shown, attributes_of(*node, observed));
   struct statx st = observed.st;
   st.stx_mask &= STATX_BASIC_STATS | STATX_BTIME;

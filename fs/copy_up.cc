@@ -111,8 +111,8 @@ Status FileSystem::copy_up(NodeId id, Need need, std::uint64_t keep_bytes) {
   return fill ? fill_metacopy(id, keep_bytes) : copy_up_data(id, keep_bytes);
 }
 
-Result<CopySource> FileSystem::copy_source(const Located& located, const Node& node) {
-  LFS_ASSIGN(const Observed observed, observe(located.at(), node.layer));
+Result<CopySource> FileSystem::copy_source(const Located& located, Node& node) {
+  LFS_ASSIGN(const Observed observed, observe(node));
   CopySource source{located.at(),         observed.st,       -1,          CopyContent::All,
                     observed.st.stx_size, observed.identity, std::nullopt};
   const std::uint64_t fsid = inos_.fsid_of(sys::device_of(observed.st));

@@ -185,6 +185,32 @@ Result<FileSystem::Observed> FileSystem::observe(sys::At at, LayerIndex layer) {
   return Observed{st, identity, 0};
 }
 
+Result<FileSystem::Observed> FileSystem::observe(Node& node) {
+  LFS_ASSIGN(const Located located, locate(node));
+  LFS_ASSIGN(Observed observed, observe(located.at(), node.layer));
+  if (!node.is_dir() || !node.is_below()) {
+    return observed;
+  }
+  const LayerIndex top = node.dir->sources.front().layer;
+  if (top == node.layer) {
+    return observed;
+  }
+  // The attributes are a lower's, which never change, and names come and go in the init
+  // layer's directory.
+  LFS_ASSIGN(const SharedFd carrier, directory_fd(node, top));
+  LFS_ASSIGN(const struct statx st, sys::stat_at({carrier->get()}));
+  const auto older = [](const struct statx_timestamp& a, const struct statx_timestamp& b) {
+    return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
+  };
+  if (older(observed.st.stx_mtime, st.stx_mtime)) {
+    observed.st.stx_mtime = st.stx_mtime;
+  }
+  if (older(observed.st.stx_ctime, st.stx_ctime)) {
+    observed.st.stx_ctime = st.stx_ctime;
+  }
+  return observed;
+}
+
 Result<struct stat> FileSystem::attributes_of(Node& node, const Observed& observed) {
   const struct statx& st = observed.st;
   struct stat attr {};
@@ -227,8 +253,7 @@ Result<struct stat> FileSystem::attributes_of(Node& node, const Observed& observ
 }
 
 Result<struct stat> FileSystem::attributes_of(Node& node) {
-  LFS_ASSIGN(const Located located, locate(node));
-  LFS_ASSIGN(const Observed observed, observe(located.at(), node.layer));
+  LFS_ASSIGN(const Observed observed, observe(node));
   return attributes_of(node, observed);
 }
 

@@ -105,10 +105,14 @@ class FileSystem {
                                mode_t mode, dev_t rdev, std::string_view symlink_target);
   Result<Creation> create_nameless(NodeId parent, const Caller& caller, mode_t mode);
   Status remove(NodeId parent, std::string_view name, sys::UnlinkKind kind);
-  // `flags` as renameat2's. Returns the directories that have another parent now: the
-  // kernel's cached listing of each has the old one.
-  Result<std::vector<NodeId>> rename(NodeId parent, std::string_view name, NodeId new_parent,
-                                     std::string_view new_name, unsigned flags);
+  // What the kernel has cached and a rename made wrong.
+  struct RenameEffects {
+    std::vector<NodeId> reparented;  // directories, whose listings have the old ".."
+    NodeId renumbered = 0;           // an object with another st_ino, 0 if none
+  };
+  // `flags` as renameat2's.
+  Result<RenameEffects> rename(NodeId parent, std::string_view name, NodeId new_parent,
+                               std::string_view new_name, unsigned flags);
   Result<NodeEntry> link(NodeId node, NodeId new_parent, std::string_view new_name);
 
   // The file's data. Writing copies a lower file up; reading does not.
@@ -193,6 +197,7 @@ class FileSystem {
   Result<SharedFd> directory_fd(Node& dir, LayerIndex layer);
   Result<Located> locate(Node& node);
   Result<Observed> observe(sys::At at, LayerIndex layer);
+  Result<Observed> observe(Node& node);
   Result<struct stat> attributes_of(Node& node, const Observed& observed);
   Result<struct stat> attributes_of(Node& node);
   Result<SharedListing> listing_of(Node& dir);
@@ -230,7 +235,7 @@ class FileSystem {
   Status publish_copy(Node& node, Staged& staged, const struct statx& lower,
                       const ExclusiveTree& lock);
   Status mark_impure(Node& dir, const ExclusiveTree& lock);
-  Result<CopySource> copy_source(const Located& located, const Node& node);
+  Result<CopySource> copy_source(const Located& located, Node& node);
   Result<Content> content_of(Node& node);
   // So that a metacopy file finds its data under another name.
   Status redirect_metacopy(Node& node, const ExclusiveTree& lock);
@@ -256,6 +261,8 @@ class FileSystem {
   // The directory's path in a layer below.
   LayerPath source_path(const Node& dir, LayerIndex layer) const;
   bool may_create_directly(const NewName& where, const Caller& caller) const;
+  // After a change of names stored in `where`: the directory shows it in its mtime.
+  void touch(Node& dir, const NewName& where);
   void show_name(Node& parent, MergedDirectory& listing, std::string_view name, unsigned char type,
                  const NewName& where);
   Status remove_entry(Node& parent, const DirectoryListing::Entry& entry, Node& child,
@@ -272,19 +279,24 @@ class FileSystem {
   // A node of the two that must be copied up first, with its lookup counted; 0 for none.
   Result<NodeId> rename_locked(RenameSide& from, RenameSide& to, unsigned flags,
                                const ExclusiveTree& lock);
-  static std::vector<NodeId> reparented(const RenameSide& from, const RenameSide& to,
-                                        unsigned flags);
+  static RenameEffects effects_of(const RenameSide& from, const RenameSide& to, unsigned flags,
+                                  std::uint64_t old_ino);
   Status prepare_moved(RenameSide& from, const RenameSide& to, const ExclusiveTree& lock);
   Status clear_target_directory(RenameSide& to, const ExclusiveTree& lock);
   Status move_name(RenameSide& from, RenameSide& to, const ExclusiveTree& lock);
   Status exchange_names(RenameSide& from, RenameSide& to, const ExclusiveTree& lock);
   Status move_between_layers(RenameSide& from, RenameSide& to, const ExclusiveTree& lock);
   void move_node(RenameSide& from, RenameSide& to);
+  // The object at `to` has lost that name, which a layer that takes changes had; if it was
+  // the last, `parked` in work/ is it.
   void target_gone(RenameSide& to, std::string parked);
+  // As above, but only a lower had the name.
+  void lower_target_gone(RenameSide& to);
 
   // links.cc: hard links through copy-up
   std::string index_name(const struct statx& lower) const;
   bool is_indexable(const struct statx& lower) const;
+  void apply_origin(Node& node, const FileMarks& marks);
   void apply_file_marks(Node& fresh, const FileMarks& marks, const struct statx& st);
   Status find_in_index(Node& fresh, Observed& observed);
   Status publish_to_index(Node& node, Staged& staged, const struct statx& lower);

@@ -178,14 +178,18 @@ void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
 void on_rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
                const char* new_name, unsigned flags) {
   serve(req, Op::Rename, [&](FuseContext& context) -> Answer {
-    const auto moved = context.fs.rename(parent, name, new_parent, new_name, flags);
-    if (!moved) {
-      return moved.error();
+    const auto renamed = context.fs.rename(parent, name, new_parent, new_name, flags);
+    if (!renamed) {
+      return renamed.error();
     }
     fuse_reply_err(req, 0);
     // Only once the kernel has its answer and with it no lock on them any more.
-    for (const NodeId id : *moved) {
+    for (const NodeId id : renamed->reparented) {
       fuse_lowlevel_notify_inval_inode(context.session, id, 0, 0);
+    }
+    if (renamed->renumbered != 0) {
+      // Attributes only (offset below 0).
+      fuse_lowlevel_notify_inval_inode(context.session, renamed->renumbered, -1, 0);
     }
     return {};
   });

@@ -54,14 +54,18 @@ bool FileSystem::is_indexable(const struct statx& lower) const {
   return holds_marks && inos_.fsid_of(sys::device_of(lower)) != 0;
 }
 
+void FileSystem::apply_origin(Node& node, const FileMarks& marks) {
+  if (marks.origin) {
+    node.ino = inos_.shown_by_fsid(marks.origin->fsid, marks.origin->ino).value_or(node.ino);
+  }
+}
+
 void FileSystem::apply_file_marks(Node& fresh, const FileMarks& marks, const struct statx& st) {
   fresh.content = marks.metacopy ? Content::Below : Content::Here;
   if (marks.metacopy && marks.redirect) {
     fresh.extras().redirected = true;
   }
-  if (marks.origin) {
-    fresh.ino = inos_.shown_by_fsid(marks.origin->fsid, marks.origin->ino).value_or(fresh.ino);
-  }
+  apply_origin(fresh, marks);
   if (marks.nlink && marks.origin && options_.index) {
     NodeExtra& extra = fresh.extras();
     extra.index_name = format_index_name(marks.origin->fsid, marks.origin->ino);

@@ -115,8 +115,7 @@ Result<Node*> FileSystem::instantiate(Node& parent, const DirectoryListing::Entr
     const LayerIndex layer = fresh.layer;
     Node* node = table_.add(parent, name, std::move(fresh));
     if (layer != entry.layer) {
-      LFS_ASSIGN(const SharedFd own, directory_fd(*node, layer));
-      LFS_ASSIGN(observed, observe({own->get()}, layer));
+      LFS_ASSIGN(observed, observe(*node));
     }
     return node;
   }
@@ -125,6 +124,9 @@ Result<Node*> FileSystem::instantiate(Node& parent, const DirectoryListing::Entr
   if (in_upper && parent.dir->impure) {
     LFS_ASSIGN(const FileMarks marks, read_file_marks(at, observed.st.stx_ino));
     apply_file_marks(fresh, marks, observed.st);
+  } else if (stack_.at(entry.layer).role == LayerRole::Init) {
+    LFS_ASSIGN(const FileMarks marks, read_file_marks(at, observed.st.stx_ino));
+    apply_origin(fresh, marks);
   }
   if (observed.st.stx_nlink > 1 && fresh.place == Place::Lower && options_.index) {
     // The copy in the index, if there is one, is what every name shows.

@@ -108,8 +108,19 @@ Result<UniqueFd> FileSystem::create_directly(const NewName& where, const std::st
   return UniqueFd();
 }
 
-void FileSystem::show_name(Node& /*parent*/, MergedDirectory& listing, std::string_view name,
+void FileSystem::touch(Node& dir, const NewName& where) {
+  if (dir.place != Place::Writable || dir.layer == where.layer->index()) {
+    return;
+  }
+  const struct timespec times[2] = {{0, UTIME_OMIT}, {0, UTIME_NOW}};
+  const auto shown = directory_fd(dir, dir.layer);
+  ignore(shown ? sys::utimens_at({(*shown)->get()}, times) : Status(shown.error()),
+         "the change of names itself is done");
+}
+
+void FileSystem::show_name(Node& parent, MergedDirectory& listing, std::string_view name,
                            unsigned char type, const NewName& where) {
+  touch(parent, where);
   listing.visible.insert(name, type, where.layer->index(), where.whiteout ? kExistsBelow : 0);
   auto& whiteouts = where.layer == upper_.get() ? listing.upper_whiteouts : listing.init_whiteouts;
   whiteouts.erase(std::string(name));
@@ -353,6 +364,7 @@ Status FileSystem::remove_entry(Node& parent, const DirectoryListing::Entry& ent
   } else {
     LFS_TRY(park(*where.layer, child, where.dir->get(), name, hide));
   }
+  touch(parent, where);
   listing.visible.erase(name);
   if (hide) {
     note_whiteout(listing, where.layer->index(), name);

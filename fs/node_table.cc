@@ -211,11 +211,7 @@ void NodeTable::destroy_locked(Node* node, std::vector<Forgotten>& gone) {
         alias_parents.push_back(alias.parent);
       }
     }
-    const auto [first, last] = keys_of_.equal_range(node);
-    for (auto it = first; it != last; ++it) {
-      files_.erase(it->second);
-    }
-    keys_of_.erase(first, last);
+    drop_files_locked(*node);
     const auto index = static_cast<std::uint32_t>(node->id);
     *node = Node{};
     ++generation_[index];
@@ -326,6 +322,19 @@ void NodeTable::set_file(const FileKey& key, Node& node) {
   if (files_.emplace(key, &node).second) {
     keys_of_.emplace(&node, key);
   }
+}
+
+void NodeTable::drop_files(const Node& node) {
+  const std::lock_guard lock(mutex_);
+  drop_files_locked(node);
+}
+
+void NodeTable::drop_files_locked(const Node& node) {
+  const auto [first, last] = keys_of_.equal_range(&node);
+  for (auto it = first; it != last; ++it) {
+    files_.erase(it->second);
+  }
+  keys_of_.erase(first, last);
 }
 
 NodeTable::Usage NodeTable::usage() const {

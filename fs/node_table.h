@@ -68,6 +68,8 @@ class NodeTable {
   Node* add_file(const FileKey& key, Node& parent, std::string_view name, Node&& node);
   Node* find_file_and_ref(const FileKey& key);
   void set_file(const FileKey& key, Node& node);
+  // The node is another inode now, with one name.
+  void drop_files(const Node& node);
 
   struct Usage {
     std::uint64_t nodes;
@@ -98,6 +100,7 @@ class NodeTable {
   void insert_locked(Node& node);
   void remove_locked(Node& node);
   void grow_locked();
+  void drop_files_locked(const Node& node);
   void destroy_locked(Node* node, std::vector<Forgotten>& gone);
 
   mutable std::mutex mutex_;

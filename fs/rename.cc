@@ -60,24 +60,27 @@ Result<FileSystem::RenameSide> FileSystem::rename_side(NodeId parent, std::strin
   return side;
 }
 
-std::vector<NodeId> FileSystem::reparented(const RenameSide& from, const RenameSide& to,
-                                           unsigned flags) {
-  std::vector<NodeId> moved;
+FileSystem::RenameEffects FileSystem::effects_of(const RenameSide& from, const RenameSide& to,
+                                                 unsigned flags, std::uint64_t old_ino) {
+  RenameEffects effects;
+  if (from.node->ino != old_ino) {
+    effects.renumbered = from.node->id;
+  }
   if (from.parent == to.parent) {
-    return moved;
+    return effects;
   }
   if (from.node->is_dir()) {
-    moved.push_back(from.node->id);
+    effects.reparented.push_back(from.node->id);
   }
   if ((flags & RENAME_EXCHANGE) != 0 && to.node->is_dir()) {
-    moved.push_back(to.node->id);
+    effects.reparented.push_back(to.node->id);
   }
-  return moved;
+  return effects;
 }
 
-Result<std::vector<NodeId>> FileSystem::rename(NodeId parent, std::string_view name,
-                                               NodeId new_parent, std::string_view new_name,
-                                               unsigned flags) {
+Result<FileSystem::RenameEffects> FileSystem::rename(NodeId parent, std::string_view name,
+                                                     NodeId new_parent, std::string_view new_name,
+                                                     unsigned flags) {
   if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) {
     return Errno(EINVAL);
   }
@@ -92,9 +95,10 @@ Result<std::vector<NodeId>> FileSystem::rename(NodeId parent, std::string_view n
     const ExclusiveTree lock(tree_);
     LFS_ASSIGN(RenameSide from, rename_side(parent, name, lock));
     LFS_ASSIGN(RenameSide to, rename_side(new_parent, new_name, lock));
+    const std::uint64_t old_ino = from.node != nullptr ? from.node->ino : 0;
     LFS_ASSIGN(copy_first, rename_locked(from, to, flags, lock));
     if (copy_first == 0) {
-      return reparented(from, to, flags);
+      return effects_of(from, to, flags, old_ino);
     }
   }
 }
@@ -224,7 +228,6 @@ Status FileSystem::clear_target_directory(RenameSide& to, const ExclusiveTree& /
   return {};
 }
 
-// The object at `to` has lost that name; if it was the last, `parked` in work/ is it.
 void FileSystem::target_gone(RenameSide& to, std::string parked) {
   Node& node = *to.node;
   WritableLayer& layer = *to.where.layer;
@@ -241,6 +244,24 @@ void FileSystem::target_gone(RenameSide& to, std::string parked) {
   node.extras().parked_name = std::move(parked);
   node.place = Place::Parked;
   node.layer = layer.index();
+  if (node.is_dir()) {
+    listings_.drop(node.id);
+  }
+}
+
+void FileSystem::lower_target_gone(RenameSide& to) {
+  Node& node = *to.node;
+  const bool indexed = node.place == Place::Indexed;
+  if (!node.is_dir() && node.is_below()) {
+    detach_lower(node);
+  }
+  if (indexed) {
+    ignore(change_link_delta(node, -1), "the index keeps an inode too long");
+  }
+  table_.drop_name(node, *to.parent, to.name);
+  if (indexed) {
+    ignore(settle_index(node), "the index keeps an inode too long");
+  }
   if (node.is_dir()) {
     listings_.drop(node.id);
   }
@@ -294,25 +315,14 @@ Status FileSystem::move_name(RenameSide& from, RenameSide& to, const ExclusiveTr
   if (!to_settled && to_stored) {
     target_gone(to, std::move(parked));
   } else if (!to_settled) {
-    if (!to.node->is_dir() && to.node->is_below()) {
-      detach_lower(*to.node);
-    }
-    const bool indexed = to.node->place == Place::Indexed;
-    if (indexed) {
-      ignore(change_link_delta(*to.node, -1), "the index keeps an inode too long");
-    }
-    table_.drop_name(*to.node, *to.parent, to.name);
-    if (indexed) {
-      ignore(settle_index(*to.node), "the index keeps an inode too long");
-    }
-    if (to.node->is_dir()) {
-      listings_.drop(to.node->id);
-    }
+    lower_target_gone(to);
   }
   from.listing->visible.erase(from.name);
   if (whiteout) {
     note_whiteout(*from.listing, layer.index(), from.name);
   }
+  touch(*from.parent, from.where);
+  touch(*to.parent, to.where);
   to.listing->visible.insert(to.name, from.node->type, layer.index(), to_covers ? kExistsBelow : 0);
   (to.where.layer == upper_.get() ? to.listing->upper_whiteouts : to.listing->init_whiteouts)
       .erase(to.name);
@@ -333,6 +343,8 @@ void FileSystem::move_node(RenameSide& from, RenameSide& to) {
 
 Status FileSystem::exchange_names(RenameSide& from, RenameSide& to, const ExclusiveTree& /*lock*/) {
   LFS_TRY(sys::rename_at(from.at(), to.at(), RENAME_EXCHANGE));
+  touch(*from.parent, from.where);
+  touch(*to.parent, to.where);
   const LayerIndex layer = from.where.layer->index();
   const auto flags = [](const RenameSide& side) -> std::uint8_t {
     return side.needs_whiteout() ? kExistsBelow : 0;
@@ -371,13 +383,24 @@ Status FileSystem::move_between_layers(RenameSide& from, RenameSide& to,
   const std::uint8_t flags = to.covers() ? kExistsBelow : 0;
   LFS_ASSIGN(const Located located, locate(node));
   LFS_ASSIGN(CopySource source, copy_source(located, node));
+  if (source.st.stx_nlink > 1) {
+    return Errno(EXDEV);  // its other names could not come along
+  }
   UniqueFd data;
   if (node.type == DT_REG) {
     LFS_ASSIGN(data, open_content(node, O_RDONLY, &lock));
     source.data_fd = data.get();
   }
-  source.origin.reset();
+  // The number of a lower object stays taken; that of the one about to be deleted is free
+  // for the next.
+  LFS_ASSIGN(const FileMarks old_marks, read_file_marks(located.at(), source.st.stx_ino));
+  source.origin = old_marks.origin;
   LFS_ASSIGN(Staged staged, target.stage_copy(source));
+  LFS_ASSIGN(const struct statx copy, sys::stat_at(staged.entry.at()));
+  LFS_ASSIGN(const FileMarks marks, read_file_marks(staged.entry.at(), copy.stx_ino));
+  if (marks.origin && &target == upper_.get()) {
+    LFS_TRY(mark_impure(*to.parent, lock));
+  }
   std::string parked;
   const bool to_stored = to.node != nullptr && !to.is_in_lower();
   if (to_stored) {
@@ -389,8 +412,7 @@ Status FileSystem::move_between_layers(RenameSide& from, RenameSide& to,
   } else {
     LFS_TRY(target.publish(staged.entry, false, to.where.dir->get(), to.name, to.where.whiteout));
     if (to.node != nullptr) {
-      detach_lower(*to.node);
-      table_.drop_name(*to.node, *to.parent, to.name);
+      lower_target_gone(to);
     }
   }
   const bool hide = from.needs_whiteout();
@@ -399,6 +421,7 @@ Status FileSystem::move_between_layers(RenameSide& from, RenameSide& to,
   LFS_TRY(hide ? leave_whiteout(*from.where.layer, from.where.dir->get(), from.name, work)
                : sys::rename_at(from.at(), work));
   ignore(sys::unlink_at(work, sys::UnlinkKind::File), "work/ is swept at the next mount");
+  touch(*from.parent, from.where);
   from.listing->visible.erase(from.name);
   if (hide) {
     note_whiteout(*from.listing, from.where.layer->index(), from.name);
@@ -406,6 +429,11 @@ Status FileSystem::move_between_layers(RenameSide& from, RenameSide& to,
   show_name(*to.parent, *to.listing, to.name, node.type, to.where);
   to.listing->visible.set(to.name, node.type, target.index(), flags);
   node.layer = target.index();
+  node.content = Content::Here;
+  node.extra.reset();
+  node.ino = inos_.shown(sys::device_of(copy), copy.stx_ino);
+  apply_origin(node, marks);
+  table_.drop_files(node);
   descriptors_.drop_data(node.id);
   move_node(from, to);
   return {};

@@ -158,13 +158,16 @@ Result<std::vector<DirSource>> resolve_directory(const LayerStack& stack,
   std::vector<DirSource> sources;
   NameWalk walk(stack, parents, name);
   walk.start_below(static_cast<LayerIndex>(first - 1));
+  // The merged listing does not tell what is where a redirect leads.
+  bool more_below = exists_below;
   for (;;) {
     LFS_ASSIGN(const auto found, walk.next());
     if (!found || !S_ISDIR(found->st.stx_mode)) {
       return sources;
     }
     sources.push_back({found->layer, found->marks.opaque == Opaque::Whiteouts, found->path});
-    if (!exists_below && !found->marks.redirect) {
+    more_below = more_below || found->marks.redirect.has_value();
+    if (!more_below) {
       return sources;
     }
   }

@@ -128,8 +128,14 @@ void Comparer::reattach(int oracle, int mount, bool same_objects) {
 }
 
 void Comparer::forget(std::uint64_t oracle_ino) {
+  if (held_.count(oracle_ino) == 0) {
+    renumbered(oracle_ino);
+  }
+}
+
+void Comparer::renumbered(std::uint64_t oracle_ino) {
   const auto found = to_mount_.find(oracle_ino);
-  if (found == to_mount_.end() || held_.count(oracle_ino) != 0) {
+  if (found == to_mount_.end()) {
     return;
   }
   to_oracle_.erase(found->second);

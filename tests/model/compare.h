@@ -49,6 +49,8 @@ class Comparer {
 
   // The object of the oracle is about to lose its last name.
   void forget(std::uint64_t oracle_ino);
+  // Its st_ino in the mount may be another one from now on.
+  void renumbered(std::uint64_t oracle_ino);
   void keep(std::uint64_t oracle_ino) { held_.insert(oracle_ino); }
   void release_all() { held_.clear(); }
 

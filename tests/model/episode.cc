@@ -62,6 +62,7 @@ class Runner {
   void collect(const std::string& path, std::vector<std::uint64_t>& out);
   bool truncates_to_same_size(const Op& op);
   void settle_time(const Op& op);
+  void allow_new_number(const std::string& path);
   void note_slot(const Op& op, const Outcome& outcome);
   void hold_open_objects();
   Verdict result_differs(const Op& op, const Outcome& expected, const Outcome& got);
@@ -250,6 +251,9 @@ std::optional<Failure> Runner::run() {
         outcome = oracle_.run(op);
         got = mount_.run(op);
       }
+      if (episode_.init && op.kind == K::Rename && outcome.error == 0) {
+        allow_new_number(op.q);
+      }
       note_slot(op, outcome);
       // Linux fs/fuse/file.c: fuse_file_fallocate updates the times before it asks.
       if (keeps_size || (op.kind == K::FAllocate && outcome.error != 0)) {
@@ -343,6 +347,15 @@ void Runner::settle_time(const Op& op) {
   touch.n = {op.n[0], 0, 1'000'000'000, 5, 0};
   oracle_.run(touch);
   mount_.run(touch);
+}
+
+// What moves between the upper and the init layer becomes another inode (SEMANTICS.md, S-07).
+void Runner::allow_new_number(const std::string& path) {
+  struct stat st {};
+  if (::fstatat(oracle_.root(), path.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+      !S_ISDIR(st.st_mode) && st.st_nlink == 1) {
+    compare_->renumbered(st.st_ino);
+  }
 }
 
 void Runner::note_slot(const Op& op, const Outcome& outcome) {

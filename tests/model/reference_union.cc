@@ -1,6 +1,8 @@
 #include "tests/model/reference_union.h"
 
+#include <algorithm>
 #include <set>
+#include <tuple>
 #include <utility>
 
 namespace layerfs::model {
@@ -30,6 +32,12 @@ class Merge {
     const bool carries_only = init_ && sources.front() == 0 && sources.size() > 1;
     tree_.entries[path] = layers_[sources[carries_only ? 1 : 0]].at(path);
     tree_.entries[path].form.clear();
+    if (carries_only) {
+      LayerEntry& shown = tree_.entries[path];
+      const LayerEntry& carrier = layers_[0].at(path);
+      const auto time = [](const LayerEntry& of) { return std::pair(of.seconds, of.nanoseconds); };
+      std::tie(shown.seconds, shown.nanoseconds) = std::max(time(shown), time(carrier));
+    }
     std::set<std::string> names;
     for (const std::size_t layer : sources) {
       for (const auto& [child, entry] : layers_[layer]) {
