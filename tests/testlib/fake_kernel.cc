@@ -62,11 +62,16 @@ FakeKernel::FakeKernel(const MountConfig& config, unsigned threads)
   }
 }
 
-FakeKernel::~FakeKernel() {
-  ::shutdown(socket_.get(), SHUT_WR);
+FakeKernel::~FakeKernel() { hang_up(); }
+
+void FakeKernel::refuse_replies() { ::shutdown(socket_.get(), SHUT_RD); }
+
+void FakeKernel::hang_up() {
+  socket_.reset();
   for (std::thread& thread : threads_) {
     thread.join();
   }
+  threads_.clear();
 }
 
 bool FakeKernel::send_raw(std::string_view bytes) {

@@ -59,6 +59,10 @@ class FakeKernel {
   ~FakeKernel();
   FakeKernel(const FakeKernel&) = delete;
   FakeKernel& operator=(const FakeKernel&) = delete;
+  // From now on the session's replies fail (EPIPE).
+  void refuse_replies();
+  // The end of the connection before that of this object, once what was sent is served.
+  void hang_up();
 
   struct Reply {
     int error = 0;  // errno, 0 for success
