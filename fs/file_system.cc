@@ -6,30 +6,10 @@
 
 #include <algorithm>
 
-#include "layers/override_stat.h"
+#include "layers/identity.h"
 #include "layers/resolve.h"
 
 namespace layerfs {
-namespace {
-
-Result<Identity> apply_override(sys::At at, Identity identity) {
-  for (const char* name : {kOverrideStatXattr, kOldOverrideStatXattr}) {
-    LFS_ASSIGN(const auto value, sys::get_xattr(at, name));
-    if (!value) {
-      continue;
-    }
-    LFS_ASSIGN(const OverrideStat stat, parse_override_stat(*value));
-    identity.uid = stat.uid;
-    identity.gid = stat.gid;
-    identity.mode = stat.has_type() ? stat.mode : (identity.mode & S_IFMT) | stat.mode;
-    identity.rdev = stat.has_type() ? stat.rdev : identity.rdev;
-    break;
-  }
-  return identity;
-}
-
-}  // namespace
-
 FileSystem::FileSystem(LayerStack stack, std::unique_ptr<WritableLayer> upper,
                        std::unique_ptr<WritableLayer> init, FileSystemOptions options)
     : stack_(std::move(stack)),
@@ -176,12 +156,9 @@ Result<FileSystem::Located> FileSystem::locate(Node& node) {
 
 Result<FileSystem::Observed> FileSystem::observe(sys::At at, LayerIndex layer) {
   LFS_ASSIGN(const struct statx st, sys::stat_at(at));
-  Identity identity{st.stx_uid, st.stx_gid, st.stx_mode, sys::rdev_of(st)};
   const WritableLayer* target = writable(layer);
   const bool overrides = stack_.at(layer).overrides || (target != nullptr && target->overrides());
-  if (overrides && !S_ISLNK(st.stx_mode)) {
-    LFS_ASSIGN(identity, apply_override(at, identity));
-  }
+  LFS_ASSIGN(const Identity identity, read_identity(at, st, overrides));
   return Observed{st, identity, 0};
 }
 

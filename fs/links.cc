@@ -4,43 +4,12 @@
 // to the stored inode's own count.
 #include <fcntl.h>
 
-#include <array>
-#include <charconv>
-#include <cinttypes>
-#include <cstdio>
-
 #include "fs/file_system.h"
+#include "layers/link_index.h"
 
 namespace layerfs {
-namespace {
-
-std::string format_index_name(std::uint64_t fsid, std::uint64_t ino) {
-  std::array<char, 48> text{};
-  std::snprintf(text.data(), text.size(), "%016" PRIx64 "-%016" PRIx64, fsid, ino);
-  return text.data();
-}
-
-std::string format_link_delta(int delta) {
-  std::array<char, 16> text{};
-  std::snprintf(text.data(), text.size(), "U%+d", delta);
-  return text.data();
-}
-
-// Relative to the lower inode ("L") it says nothing without that inode at hand; the
-// stored count is then the best there is.
-int parse_link_delta(std::string_view text) {
-  int delta = 0;
-  if (text.starts_with("U")) {
-    text.remove_prefix(text.starts_with("U+") ? 2 : 1);
-    std::from_chars(text.data(), text.data() + text.size(), delta);
-  }
-  return delta;
-}
-
-}  // namespace
-
 std::string FileSystem::index_name(const struct statx& lower) const {
-  return format_index_name(inos_.fsid_of(sys::device_of(lower)), lower.stx_ino);
+  return format_index_name({inos_.fsid_of(sys::device_of(lower)), lower.stx_ino});
 }
 
 bool FileSystem::is_indexable(const struct statx& lower) const {
@@ -68,7 +37,7 @@ void FileSystem::apply_file_marks(Node& fresh, const FileMarks& marks, const str
   apply_origin(fresh, marks);
   if (marks.nlink && marks.origin && options_.index) {
     NodeExtra& extra = fresh.extras();
-    extra.index_name = format_index_name(marks.origin->fsid, marks.origin->ino);
+    extra.index_name = format_index_name({marks.origin->fsid, marks.origin->ino});
     extra.link_delta = parse_link_delta(*marks.nlink);
     extra.linked_in_upper = st.stx_nlink > 1;
     fresh.place = Place::Indexed;

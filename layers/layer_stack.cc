@@ -147,13 +147,19 @@ Result<LayerStack, Failure> LayerStack::open(const StackOptions& options) {
   }
   stack.first_lower_ = static_cast<LayerIndex>(stack.layers_.size());
 
-  const auto mountpoint = sys::open_path(options.mountpoint, O_PATH | O_DIRECTORY);
-  if (!mountpoint) {
-    return Failure{"mount point " + options.mountpoint + ": " + describe(mountpoint.error()) +
+  std::optional<Result<UniqueFd>> mountpoint;
+  if (!options.mountpoint.empty()) {
+    mountpoint = sys::open_path(options.mountpoint, O_PATH | O_DIRECTORY);
+  }
+  if (mountpoint && !*mountpoint) {
+    return Failure{"mount point " + options.mountpoint + ": " + describe(mountpoint->error()) +
                    "; create the directory first"};
   }
   const auto refuse_inside = [&](int layer, const std::string& path) -> Result<void, Failure> {
-    const auto inside = is_inside(mountpoint->get(), layer);
+    if (!mountpoint) {
+      return {};
+    }
+    const auto inside = is_inside((*mountpoint)->get(), layer);
     if (!inside) {
       return Failure{"mount point " + options.mountpoint + ": " + describe(inside.error())};
     }

@@ -44,10 +44,10 @@ struct DirSource {
 };
 
 struct StackOptions {
-  std::vector<std::string> lowers;  // topmost first, at least one
+  std::vector<std::string> lowers;  // topmost first, at least one for a mount
   std::string upper;                // empty: none
   std::string init;                 // empty: none
-  std::string mountpoint;
+  std::string mountpoint;           // empty: the layers are only read
   // Believe override_stat in every layer, also where the layer's root has none.
   bool force_overrides = false;
 };

@@ -9,11 +9,12 @@
 #include <cstdlib>
 #include <ctime>
 
+#include "layers/link_index.h"
+
 namespace layerfs {
 namespace {
 
 constexpr const char* kWork = "work";
-constexpr const char* kIndex = "layerfs.index";
 constexpr const char* kIncompat = "incompat";
 constexpr const char* kVolatile = "volatile";
 
@@ -140,7 +141,7 @@ Result<Workdir, Failure> Workdir::open(const std::string& path, const Layer& lay
     }
   }
   auto work = make_directory(dir.lock_.get(), kWork);
-  auto index = make_directory(dir.lock_.get(), kIndex);
+  auto index = make_directory(dir.lock_.get(), kLinkIndexName);
   if (!work || !index) {
     return failure(path, !work ? work.error() : index.error(),
                    "it must be writable, on a filesystem with free space");

@@ -7,19 +7,12 @@
 #include <string_view>
 
 #include "layers/acl.h"
+#include "layers/identity.h"
 #include "layers/layer_stack.h"
 #include "layers/workdir.h"
 #include "whiteout/marks.h"
 
 namespace layerfs {
-
-// Owner, mode and kind of an object, as stored (ids of the layer, not as shown).
-struct Identity {
-  uid_t uid;
-  gid_t gid;
-  mode_t mode;  // with the S_IFMT type
-  dev_t rdev;
-};
 
 // An object to create.
 struct NewObject {

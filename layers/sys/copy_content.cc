@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "layers/sys/syscalls.h"
@@ -120,6 +121,40 @@ Result<std::uint64_t> copy_content(int from, int to, std::uint64_t size) {
     position = hole;
   }
   return copied;
+}
+
+Result<std::size_t> read_fully(int fd, char* data, std::size_t size, off_t offset) {
+  std::size_t have = 0;
+  while (have < size) {
+    const ssize_t n = ::pread(fd, data + have, size - have, offset + static_cast<off_t>(have));
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    if (n < 0) {
+      return Errno::last();
+    }
+    if (n == 0) {
+      break;
+    }
+    have += static_cast<std::size_t>(n);
+  }
+  return have;
+}
+
+Result<bool> same_content(int a, int b) {
+  constexpr std::size_t kPieceBytes = 256 * 1024;
+  std::vector<char> left(kPieceBytes);
+  std::vector<char> right(kPieceBytes);
+  for (off_t offset = 0;; offset += static_cast<off_t>(kPieceBytes)) {
+    LFS_ASSIGN(const std::size_t n, read_fully(a, left.data(), kPieceBytes, offset));
+    LFS_ASSIGN(const std::size_t m, read_fully(b, right.data(), kPieceBytes, offset));
+    if (n != m || std::memcmp(left.data(), right.data(), n) != 0) {
+      return false;
+    }
+    if (n < kPieceBytes) {
+      return true;
+    }
+  }
 }
 
 }  // namespace layerfs::sys

@@ -133,6 +133,13 @@ class DirReader {
 // else read and write. Returns the bytes of data copied (0 for a reflink).
 Result<std::uint64_t> copy_content(int from, int to, std::uint64_t size);
 
+// pread(2) until `size` bytes or the end of the file; returns the bytes read.
+Result<std::size_t> read_fully(int fd, char* data, std::size_t size, off_t offset);
+
+// Whether two files have the same bytes. Compared byte by byte rather than by hashes: both
+// are read to the first difference at most, and no collision can hide one.
+Result<bool> same_content(int a, int b);
+
 // copy_file_range(2); returns the bytes copied, which may be fewer than `size`.
 Result<std::size_t> copy_range(int from, off_t from_offset, int to, off_t to_offset,
                                std::size_t size);

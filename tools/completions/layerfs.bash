@@ -5,14 +5,14 @@ _layerfs() {
     local command='' word choices=''
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case $word in
-            mount | umount | stats | which)
+            mount | umount | diff | stats | which)
                 command=$word
                 break
                 ;;
         esac
     done
     if [[ -z $command ]]; then
-        mapfile -t COMPREPLY < <(compgen -W 'mount umount stats which --help --version' -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W 'mount umount diff stats which --help --version' -- "$current")
         return
     fi
     # '=' breaks words: --io=cached arrives as --io, =, cached.
@@ -28,7 +28,7 @@ _layerfs() {
         mount:--redirect | mount:--metacopy | mount:--index) choices='on off' ;;
         mount:--override-stat) choices='auto on off' ;;
         mount:--log-level) choices='error warn info debug trace' ;;
-        mount:--init | mount:--work)
+        mount:--init | *:--work | *:--lower)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
@@ -57,6 +57,7 @@ _layerfs() {
                     --fsname --options --help'
                 ;;
             umount) choices='--lazy --timeout --help' ;;
+            diff) choices='--lower --work --all --stat --json --help' ;;
             stats) choices='--json --watch --help' ;;
             which) choices='--json --help' ;;
         esac
@@ -65,7 +66,7 @@ _layerfs() {
     fi
     compopt -o filenames
     case $command in
-        mount) mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
+        mount | diff) mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
         umount | stats)
             mapfile -t COMPREPLY < <(compgen -W "$(awk '$3 == "fuse.layerfs" { print $2 }' /proc/mounts)" -- "$current")
             ;;

@@ -1,9 +1,10 @@
 # fish completion for layerfs(1)
 
-set -l commands mount umount stats which
+set -l commands mount umount diff stats which
 complete -c layerfs -f
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a mount -d 'Mount layers as one tree'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a umount -d 'Unmount, and wait until everything is written'
+complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a diff -d 'List what was changed'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a stats -d 'Show requests and caches of a mount'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a which -d 'Show which layer provides a path'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -s V -l version -d 'Show the version'
@@ -44,6 +45,13 @@ set -l mounted '(awk \'$3 == "fuse.layerfs" { print $2 }\' /proc/mounts)'
 complete -c layerfs -n '__fish_seen_subcommand_from umount' -a $mounted
 complete -c layerfs -n '__fish_seen_subcommand_from umount' -l lazy -d 'Take it out of sight and do not wait'
 complete -c layerfs -n '__fish_seen_subcommand_from umount' -l timeout -x -d 'Wait at most this long'
+set -l diff '__fish_seen_subcommand_from diff'
+complete -c layerfs -n $diff -a '(__fish_complete_directories)'
+complete -c layerfs -n $diff -l lower -x -a '(__fish_complete_directories)' -d 'The layers below UPPER'
+complete -c layerfs -n $diff -l work -x -a '(__fish_complete_directories)' -d 'Work directory of UPPER'
+complete -c layerfs -n $diff -l all -d 'List also what is equal below'
+complete -c layerfs -n $diff -l stat -d 'Print only totals'
+complete -c layerfs -n $diff -l json -d 'Print JSON'
 complete -c layerfs -n '__fish_seen_subcommand_from stats' -a $mounted
 complete -c layerfs -n '__fish_seen_subcommand_from stats' -l json -d 'Print JSON'
 complete -c layerfs -n '__fish_seen_subcommand_from stats' -l watch -d 'Again every S seconds'

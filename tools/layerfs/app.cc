@@ -25,6 +25,7 @@ constexpr Entry kCommands[] = {
     {"umount", "Unmount, and wait until everything is written.", cmd_umount, describe_umount},
     {"stats", "Show what a mount negotiated, its requests and its caches.", cmd_stats,
      describe_stats},
+    {"diff", "List what was added, changed and deleted.", cmd_diff, describe_diff},
     {"which", "Show which layer provides a path.", cmd_which, describe_which},
 };
 

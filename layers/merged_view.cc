@@ -1,0 +1,285 @@
+#include "layers/merged_view.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+
+#include "layers/path_text.h"
+#include "layers/resolve.h"
+
+namespace layerfs {
+
+Result<int> ViewDirectory::open(LayerIndex layer) {
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    if (sources_[i].layer != layer) {
+      continue;
+    }
+    if (!fds_[i]) {
+      LFS_ASSIGN(fds_[i], open_source(*stack_, sources_[i]));
+    }
+    return fds_[i].get();
+  }
+  return Errno(EIO);
+}
+
+void ViewDirectory::close() {
+  for (UniqueFd& fd : fds_) {
+    fd.reset();
+  }
+}
+
+Result<MergedView> MergedView::open(const LayerStack& stack, ViewRange range) {
+  MergedView view;
+  view.stack_ = &stack;
+  view.range_ = range;
+  for (LayerIndex i = range.first; i < stack.size(); ++i) {
+    const sys::At root{stack.at(i).root.get()};
+    LFS_ASSIGN(const DirMarks marks, read_dir_marks(root));
+    view.root_.sources.push_back({i, marks.opaque == Opaque::Whiteouts, LayerPath()});
+    if (i == range.first) {
+      view.root_.layer = i;
+      LFS_ASSIGN(view.root_.st, sys::stat_at(root));
+      LFS_ASSIGN(view.root_.identity, read_identity(root, view.root_.st, stack.at(i).overrides));
+    }
+    if (marks.opaque == Opaque::Yes) {
+      break;
+    }
+  }
+  if (range.index >= 0) {
+    LFS_ASSIGN(const UniqueFd fd, sys::open_at({range.index, "."}, O_RDONLY | O_DIRECTORY));
+    sys::DirReader reader(fd.get());
+    for (;;) {
+      LFS_ASSIGN(const auto read, reader.next());
+      if (!read) {
+        break;
+      }
+      if (const auto key = parse_index_name(read->name)) {
+        view.indexed_.insert(*key);
+      }
+    }
+  }
+  return view;
+}
+
+Result<MergedDirectory> MergedView::list(ViewDirectory& dir, LayerIndex from, LayerIndex to) const {
+  std::vector<MergeInput> inputs;
+  for (const DirSource& source : dir.sources()) {
+    if (source.layer >= from && source.layer < to) {
+      LFS_ASSIGN(const int fd, dir.open(source.layer));
+      inputs.push_back({source.layer, LayerRole::Upper, source.xattr_whiteouts, fd});
+    }
+  }
+  return merge_directory(inputs);
+}
+
+Result<ViewEntry> MergedView::entry(ViewDirectory& dir, std::string_view name, LayerIndex layer,
+                                    bool exists_below) const {
+  ViewEntry entry;
+  entry.name = name;
+  entry.layer = layer;
+  LFS_ASSIGN(const int fd, dir.open(layer));
+  const sys::At at{fd, entry.name.c_str()};
+  auto st = sys::stat_at(at);
+  if (!st) {
+    // It was listed: a layer that lost it meanwhile is an error.
+    return is_absence(st.error()) ? Errno(EIO) : st.error();
+  }
+  entry.st = *st;
+  const Layer& provider = stack_->at(layer);
+  LFS_ASSIGN(entry.identity, read_identity(at, entry.st, provider.overrides));
+  if (entry.is_directory()) {
+    LFS_ASSIGN(entry.sources, resolve_directory(*stack_, dir.sources(), name, layer, exists_below));
+    if (entry.sources.empty()) {
+      return Errno(EIO);
+    }
+    return entry;
+  }
+  const bool below = layer > range_.first && entry.st.stx_nlink > 1 && !indexed_.empty();
+  if (below && sys::device_of(entry.st) == provider.device) {
+    const IndexKey key{provider.fsid, entry.st.stx_ino};
+    if (indexed_.contains(key)) {
+      entry.index_name = format_index_name(key);
+      const sys::At copy{range_.index, entry.index_name->c_str()};
+      LFS_ASSIGN(entry.st, sys::stat_at(copy));
+      entry.layer = range_.first;
+      LFS_ASSIGN(entry.identity, read_identity(copy, entry.st, stack_->at(range_.first).overrides));
+    }
+  }
+  return entry;
+}
+
+Result<std::optional<ViewEntry>> MergedView::find(ViewDirectory& dir, std::string_view name) const {
+  const bool by_attribute = std::any_of(dir.sources().begin(), dir.sources().end(),
+                                        [](const DirSource& s) { return s.xattr_whiteouts; });
+  if (by_attribute) {
+    // A walk by name takes a whiteout by attribute for a file.
+    LFS_ASSIGN(const MergedDirectory listing, list(dir));
+    const auto* listed = listing.visible.find(name);
+    if (listed == nullptr) {
+      return std::optional<ViewEntry>();
+    }
+    LFS_ASSIGN(ViewEntry found,
+               entry(dir, name, listed->layer, (listed->flags & kExistsBelow) != 0));
+    return std::optional<ViewEntry>(std::move(found));
+  }
+  const std::string plain(name);
+  const std::string marker = std::string(kWhiteoutPrefix) + plain;
+  for (const DirSource& source : dir.sources()) {
+    LFS_ASSIGN(const int fd, dir.open(source.layer));
+    LFS_ASSIGN(const auto st, sys::try_stat_at({fd, plain.c_str()}));
+    if (st && !is_whiteout_device(*st)) {
+      LFS_ASSIGN(ViewEntry found, entry(dir, name, source.layer, true));
+      return std::optional<ViewEntry>(std::move(found));
+    }
+    LFS_ASSIGN(const auto hidden, sys::try_stat_at({fd, marker.c_str()}));
+    if (st || hidden) {
+      break;
+    }
+  }
+  return std::optional<ViewEntry>();
+}
+
+Result<sys::At> MergedView::at(ViewDirectory& dir, const ViewEntry& entry) const {
+  if (entry.index_name) {
+    return sys::At{range_.index, entry.index_name->c_str()};
+  }
+  LFS_ASSIGN(const int fd, dir.open(entry.layer));
+  return sys::At{fd, entry.name.c_str()};
+}
+
+Status ViewObject::read_names() {
+  if (names_read_) {
+    return {};
+  }
+  LFS_ASSIGN(sys::At at, view_->at(*dir_, entry_));
+  // What override_stat calls a regular file is one on disk too; a special file is one
+  // there as well, and is not opened: it has no data.
+  if (entry_.is_regular() && S_ISREG(entry_.st.stx_mode)) {
+    auto opened = sys::open_at(at, O_RDONLY | O_NONBLOCK | O_NOATIME);
+    if (!opened && is_not_permitted(opened.error())) {
+      opened = sys::open_at(at, O_RDONLY | O_NONBLOCK);
+    }
+    if (!opened) {
+      return opened.error();
+    }
+    own_ = std::move(*opened);
+    at = {own_.get()};
+  }
+  LFS_ASSIGN(names_, sys::list_xattrs(at));
+  const bool marked =
+      own_ && std::any_of(names_.begin(), names_.end(),
+                          [](const std::string& name) { return is_internal_xattr(name); });
+  if (marked) {
+    LFS_ASSIGN(FileMarks marks, read_file_marks(at, 0));
+    data_below_ = marks.metacopy;
+    redirect_ = std::move(marks.redirect);
+  }
+  names_read_ = true;
+  return {};
+}
+
+Result<const ViewObject::Xattrs*> ViewObject::xattrs() {
+  LFS_TRY(read_names());
+  if (!xattrs_) {
+    Xattrs found;
+    LFS_ASSIGN(const sys::At named, view_->at(*dir_, entry_));
+    const sys::At at = own_ ? sys::At{own_.get()} : named;
+    for (const std::string& name : names_) {
+      if (!is_image_xattr(name)) {
+        continue;
+      }
+      LFS_ASSIGN(auto value, sys::get_xattr(at, name.c_str()));
+      if (!value) {
+        return Errno(EIO);  // listed a moment ago
+      }
+      found.emplace_back(name, without_capability_rootid(name, std::move(*value)));
+    }
+    std::sort(found.begin(), found.end());
+    xattrs_ = std::move(found);
+  }
+  return &*xattrs_;
+}
+
+Status ViewObject::find_data() {
+  if (data_found_) {
+    return {};
+  }
+  LFS_TRY(read_names());
+  if (!data_below_) {
+    if (entry_.index_name) {
+      place_ = {kInIndex, *entry_.index_name};
+    } else {
+      const auto& sources = dir_->sources();
+      const auto source = std::find_if(sources.begin(), sources.end(),
+                                       [&](const auto& s) { return s.layer == entry_.layer; });
+      if (source == sources.end()) {
+        return Errno(EIO);
+      }
+      place_ = {entry_.layer, join(source->path.text(), entry_.name)};
+    }
+    data_found_ = true;
+    return {};
+  }
+  const LayerStack& stack = view_->stack();
+  NameWalk walk(stack, dir_->sources(), entry_.name);
+  walk.start_below(entry_.layer);
+  std::optional<std::string> redirect = redirect_;
+  for (;;) {
+    if (redirect) {
+      LFS_TRY(walk.follow_redirect(*redirect));
+    }
+    LFS_ASSIGN(const auto found, walk.next());
+    if (!found || !S_ISREG(found->st.stx_mode)) {
+      return Errno(EIO);  // data that is nowhere must not read as zeros
+    }
+    std::string path = found->path.text();
+    LFS_ASSIGN(UniqueFd fd,
+               sys::open_beneath(stack.at(found->layer).root.get(), path, O_RDONLY | O_NONBLOCK));
+    LFS_ASSIGN(FileMarks marks, read_file_marks({fd.get()}, 0));
+    if (!marks.metacopy) {
+      data_ = std::move(fd);
+      place_ = {found->layer, std::move(path)};
+      data_found_ = true;
+      return {};
+    }
+    redirect = std::move(marks.redirect);
+  }
+}
+
+Result<int> ViewObject::data() {
+  LFS_TRY(find_data());
+  const UniqueFd& fd = data_below_ ? data_ : own_;
+  if (!fd) {
+    return Errno(EIO);
+  }
+  return fd.get();
+}
+
+Result<std::pair<LayerIndex, std::string>> ViewObject::data_place() {
+  LFS_TRY(find_data());
+  return place_;
+}
+
+Result<std::string> ViewObject::link_target() {
+  LFS_ASSIGN(const sys::At at, view_->at(*dir_, entry_));
+  return sys::readlink_at(at);
+}
+
+bool is_image_xattr(std::string_view name) {
+  return !is_internal_xattr(name) && name != "security.selinux" && name != "security.evm" &&
+         !name.starts_with("security.apparmor") && name != "system.nfs4_acl";
+}
+
+std::string without_capability_rootid(std::string_view name, std::string value) {
+  // struct vfs_ns_cap_data: a little-endian word with the revision in its top byte, then
+  // 16 bytes of sets, then the root id of revision 3.
+  constexpr std::size_t kRevision2Bytes = 20;
+  constexpr std::size_t kRevision3Bytes = 24;
+  if (name == "security.capability" && value.size() == kRevision3Bytes && value[3] == 3) {
+    value[3] = 2;
+    value.resize(kRevision2Bytes);
+  }
+  return value;
+}
+
+}  // namespace layerfs
