@@ -9,7 +9,7 @@ int main(int argc, char** argv) {
   constexpr int kSkipped = 77;
   const int fuse = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
   if (fuse < 0 || ::geteuid() != 0) {
-    std::puts(fuse < 0 ? "skipped: /dev/fuse cannot be opened" : "skipped: needs root to mount");
+    std::puts(fuse < 0 ? "SKIP: /dev/fuse cannot be opened" : "SKIP: needs root to mount");
     return kSkipped;
   }
   ::close(fuse);

@@ -80,7 +80,7 @@ struct Options {
 }
 
 [[noreturn]] void skip(const std::string& why) {
-  std::cout << "skipped: " << why << "\n";
+  std::cout << "SKIP: " << why << "\n";
   std::exit(kSkipped);
 }
 

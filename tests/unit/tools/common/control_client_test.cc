@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "layers/sys/unique_fd.h"
+#include "tests/testlib/skip.h"
 
 using namespace layerfs;
 
@@ -110,8 +111,7 @@ TEST_CASE("a daemon that does not answer is given up after the patience") {
 
 TEST_CASE("a name held by another user is asked nothing, unless that user made the mount") {
   if (::geteuid() != 0) {
-    WARN("skipped: needs root, to listen as another user");
-    return;
+    SKIP_TEST("needs root, to listen as another user");
   }
   constexpr uid_t kStranger = 12345;
   MountEntry mount = invented_mount(5);

@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "tests/testlib/skip.h"
 #include "tests/unit/tools/fake_mount.h"
 #include "tools/common/control_client.h"
 #include "tools/common/mount_table.h"
@@ -89,8 +90,7 @@ TEST_CASE("a signal ends the wait, the daemon in the background, and nothing sta
 TEST_CASE("a good mount answers when start_daemon returns, and outlives it") {
   FakeMount fake;
   if (!fake.can_mount()) {
-    WARN("skipped: mounting FUSE is not permitted here");
-    return;
+    SKIP_TEST("mounting FUSE is not permitted here");
   }
   bool ready = false;
   REQUIRE(fake.start("ok", [&] { ready = true; }));
@@ -110,8 +110,7 @@ TEST_CASE("a good mount answers when start_daemon returns, and outlives it") {
 TEST_CASE("a mount whose daemon dies at once is a failure and is removed") {
   FakeMount fake;
   if (!fake.can_mount()) {
-    WARN("skipped: mounting FUSE is not permitted here");
-    return;
+    SKIP_TEST("mounting FUSE is not permitted here");
   }
   CHECK(failure_of(fake, "dead").find("does not answer") != std::string::npos);
 }
@@ -119,8 +118,7 @@ TEST_CASE("a mount whose daemon dies at once is a failure and is removed") {
 TEST_CASE("a configuration larger than a pipe arrives whole") {
   FakeMount fake;
   if (!fake.can_mount()) {
-    WARN("skipped: mounting FUSE is not permitted here");
-    return;
+    SKIP_TEST("mounting FUSE is not permitted here");
   }
   fake.config.lowers.assign(500, "/" + std::string(4000, 'l'));
   REQUIRE(fake.start("ok"));
@@ -130,8 +128,7 @@ TEST_CASE("a configuration larger than a pipe arrives whole") {
 TEST_CASE("in the foreground the daemon's end is waited for, and signals are handed on") {
   FakeMount fake;
   if (!fake.can_mount()) {
-    WARN("skipped: mounting FUSE is not permitted here");
-    return;
+    SKIP_TEST("mounting FUSE is not permitted here");
   }
   fake.config.foreground = true;
   SECTION("unmounted by somebody else: the daemon's exit code") {

@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "layers/sys/unique_fd.h"
+#include "tests/testlib/skip.h"
 #include "tests/unit/tools/fake_mount.h"
 #include "tools/common/mount_table.h"
 
@@ -376,8 +377,7 @@ TEST_CASE("umount, stats and which refuse what is no layerfs, and name it") {
 TEST_CASE("umount returns when the daemon is gone") {
   FakeMount fake;
   if (!fake.can_mount()) {
-    WARN("skipped: mounting FUSE is not permitted here");
-    return;
+    SKIP_TEST("mounting FUSE is not permitted here");
   }
   REQUIRE(fake.start("linger"));
   const Ran ran = run({"layerfs", "umount", fake.mountpoint});
@@ -390,8 +390,7 @@ TEST_CASE("umount returns when the daemon is gone") {
 TEST_CASE("umount --timeout: gives up waiting, and says that the mount is gone") {
   FakeMount fake;
   if (!fake.can_mount()) {
-    WARN("skipped: mounting FUSE is not permitted here");
-    return;
+    SKIP_TEST("mounting FUSE is not permitted here");
   }
   REQUIRE(fake.start("linger"));
   const Ran ran = run({"layerfs", "umount", fake.mountpoint, "--timeout", "0.05"});
@@ -403,8 +402,7 @@ TEST_CASE("umount --timeout: gives up waiting, and says that the mount is gone")
 TEST_CASE("umount of a busy mount fails and names the user; --lazy detaches it") {
   FakeMount fake;
   if (!fake.can_mount()) {
-    WARN("skipped: mounting FUSE is not permitted here");
-    return;
+    SKIP_TEST("mounting FUSE is not permitted here");
   }
   REQUIRE(fake.start("ok"));
   {
@@ -425,8 +423,7 @@ TEST_CASE("umount of a busy mount fails and names the user; --lazy detaches it")
 TEST_CASE("umount names what is mounted inside") {
   FakeMount fake;
   if (!fake.can_mount()) {
-    WARN("skipped: mounting FUSE is not permitted here");
-    return;
+    SKIP_TEST("mounting FUSE is not permitted here");
   }
   REQUIRE(fake.start("ok"));
   REQUIRE(::mount("t", fake.mountpoint.c_str(), "tmpfs", 0, nullptr) == 0);
@@ -440,8 +437,7 @@ TEST_CASE("umount names what is mounted inside") {
 TEST_CASE("umount works when the daemon has been killed") {
   FakeMount fake;
   if (!fake.can_mount()) {
-    WARN("skipped: mounting FUSE is not permitted here");
-    return;
+    SKIP_TEST("mounting FUSE is not permitted here");
   }
   REQUIRE(fake.start("ok"));
   pid_t pid = 0;
@@ -459,8 +455,7 @@ TEST_CASE("umount works when the daemon has been killed") {
 TEST_CASE("stats: the daemon's document, and a table of it") {
   FakeMount fake;
   if (!fake.can_mount()) {
-    WARN("skipped: mounting FUSE is not permitted here");
-    return;
+    SKIP_TEST("mounting FUSE is not permitted here");
   }
   REQUIRE(fake.start("ok"));
   const Ran json = run({"layerfs", "stats", fake.mountpoint, "--json"});
@@ -475,8 +470,7 @@ TEST_CASE("stats: the daemon's document, and a table of it") {
 TEST_CASE("which: provider and what hides below; one failure does not stop the others") {
   FakeMount fake;
   if (!fake.can_mount()) {
-    WARN("skipped: mounting FUSE is not permitted here");
-    return;
+    SKIP_TEST("mounting FUSE is not permitted here");
   }
   REQUIRE(fake.start("ok"));
   const Ran ran = run({"layerfs", "which", fake.mountpoint + "/gone", fake.mountpoint + "/there"});
