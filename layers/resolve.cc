@@ -59,6 +59,9 @@ Result<DirMarks> NameWalk::enter(int dir, const std::string& name, std::vector<s
   if (marks.redirect->front() == '/') {
     absolute_ = true;
     prefix.clear();
+    // An opaque directory on the way here hides what is below itself, not what the redirect
+    // names.
+    over_ = false;
   } else if (!absolute_) {
     name_ = std::move(target.front());
     return marks;
