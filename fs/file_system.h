@@ -18,6 +18,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "fs/data_pins.h"
 #include "fs/descriptor_cache.h"
 #include "fs/ino_map.h"
 #include "fs/listing_cache.h"
@@ -126,6 +127,8 @@ class FileSystem {
   // Whether data(node, Read) is in a layer that takes writes (so, in the same file that
   // writing uses).
   bool is_writable_data(NodeId node);
+  // To be pinned before data() is asked for what the kernel will use by itself.
+  DataPins& pins() { return pins_; }
   // A descriptor of a file or directory for the inode flag ioctls; Write copies up.
   Result<UniqueFd> open_for_flags(NodeId node, Access access);
   // After a write by a process that may not keep them: the set-id bits go.
@@ -276,9 +279,13 @@ class FileSystem {
   // rename.cc
   struct RenameSide;
   Result<RenameSide> rename_side(NodeId parent, std::string_view name, const ExclusiveTree& lock);
-  // A node of the two that must be copied up first, with its lookup counted; 0 for none.
-  Result<NodeId> rename_locked(RenameSide& from, RenameSide& to, unsigned flags,
-                               const ExclusiveTree& lock);
+  // What must happen before the rename can, under no lock; both 0: it is done.
+  struct RenameObstacle {
+    NodeId copy_up = 0;  // with its lookup counted
+    NodeId pinned = 0;
+  };
+  Result<RenameObstacle> rename_locked(RenameSide& from, RenameSide& to, unsigned flags,
+                                       const ExclusiveTree& lock);
   static RenameEffects effects_of(const RenameSide& from, const RenameSide& to, unsigned flags,
                                   std::uint64_t old_ino);
   Status prepare_moved(RenameSide& from, const RenameSide& to, const ExclusiveTree& lock);
@@ -320,6 +327,7 @@ class FileSystem {
   NodeTable table_;
   DescriptorCache descriptors_;
   ListingCache listings_;
+  DataPins pins_;
   CopyUpCounters copied_up_;
 
   // A leaf: keeps writing out from putting an mtime back that was set meanwhile. Shared

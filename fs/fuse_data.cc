@@ -29,8 +29,7 @@ OpenModes::Register register_with(fuse_req_t req) {
 }
 
 // Decides how the file just opened is read and written, and says so in `fi`.
-Status enter_mode(FuseContext& context, fuse_req_t req, NodeId node, SharedFd fd,
-                  fuse_file_info* fi) {
+Status enter_mode(FuseContext& context, fuse_req_t req, NodeId node, fuse_file_info* fi) {
   if (context.settings.io == IoMode::Cached) {
     fi->fh = 0;
     fi->keep_cache = 1;
@@ -38,7 +37,7 @@ Status enter_mode(FuseContext& context, fuse_req_t req, NodeId node, SharedFd fd
   }
   const auto write = writes(fi->flags) ? OpenModes::Write::Yes : OpenModes::Write::No;
   LFS_ASSIGN(const OpenModes::Opened opened,
-             context.open_modes.open(node, write, std::move(fd), register_with(req)));
+             context.open_modes.open(node, write, register_with(req)));
   fi->fh = opened.handle;
   fi->keep_cache = opened.keep_cache ? 1 : 0;
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
@@ -81,7 +80,7 @@ void on_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
         return done.error();
       }
     }
-    if (const auto entered = enter_mode(context, req, ino, nullptr, fi); !entered) {
+    if (const auto entered = enter_mode(context, req, ino, fi); !entered) {
       return entered.error();
     }
     if (fuse_reply_open(req, fi) < 0) {
@@ -100,7 +99,7 @@ void on_release(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
 
 Answer reply_create(FuseContext& context, fuse_req_t req, const FileSystem::Creation& creation,
                     fuse_file_info* fi) {
-  if (const auto entered = enter_mode(context, req, creation.entry.id, creation.fd, fi); !entered) {
+  if (const auto entered = enter_mode(context, req, creation.entry.id, fi); !entered) {
     context.fs.take_back(creation.entry);
     return entered.error();
   }

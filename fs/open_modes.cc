@@ -15,26 +15,24 @@ bool is_writer(std::uint64_t handle) {
 
 }  // namespace
 
-Result<OpenModes::Opened> OpenModes::open(NodeId node, Write write, SharedFd fd,
-                                          const Register& register_fd) {
-  if (write == Write::Yes && !fd) {
+Result<OpenModes::Opened> OpenModes::open(NodeId node, Write write, const Register& register_fd) {
+  if (write == Write::Yes) {
     // Before the lock: a copy-up may take long.
-    LFS_ASSIGN(fd, fs_.data(node, FileSystem::Access::Write));
+    LFS_ASSIGN(const SharedFd copied, fs_.data(node, FileSystem::Access::Write));
   }
   const std::lock_guard lock(mutex_);
   State& state = states_[node];
   const bool in_writable = fs_.is_writable_data(node);
   if (state.cached == 0 && (in_writable || fs_.is_read_only())) {
     if (state.backing_id == 0) {
+      fs_.pins().pin(node);
+      const auto fd =
+          fs_.data(node, in_writable ? FileSystem::Access::Write : FileSystem::Access::Read);
       if (!fd) {
-        auto opened =
-            fs_.data(node, in_writable ? FileSystem::Access::Write : FileSystem::Access::Read);
-        if (!opened) {
-          return opened.error();
-        }
-        fd = std::move(*opened);
+        fs_.pins().unpin(node);
+        return fd.error();
       }
-      state.backing_id = register_fd(fd->get());
+      state.backing_id = register_fd((*fd)->get());
     }
     if (state.backing_id > 0) {
       ++state.passthrough;
@@ -46,6 +44,7 @@ Result<OpenModes::Opened> OpenModes::open(NodeId node, Write write, SharedFd fd,
                     handle_of(Mode::Passthrough, write)};
     }
     state.backing_id = 0;
+    fs_.pins().unpin(node);
   }
   ++state.cached;
   // What was passed through went past the page cache, which may be old.
@@ -73,6 +72,7 @@ OpenModes::Released OpenModes::release(NodeId node, std::uint64_t handle,
     if (state.passthrough == 0 && state.backing_id > 0) {
       unregister(state.backing_id);
       state.backing_id = 0;
+      fs_.pins().unpin(node);
     }
   } else {
     --state.cached;

@@ -34,8 +34,8 @@ class OpenModes {
     bool keep_cache;       // cached: what the kernel has of the file is still right
     std::uint64_t handle;  // to be given to release()
   };
-  // Counts one open file. `fd`: of the data, if the caller has it.
-  Result<Opened> open(NodeId node, Write write, SharedFd fd, const Register& register_fd);
+  // Counts one open file.
+  Result<Opened> open(NodeId node, Write write, const Register& register_fd);
   struct Released {
     bool was_writable_passthrough;
   };

@@ -3,10 +3,17 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <chrono>
+
 #include "fs/file_system.h"
 #include "layers/path_text.h"
 
 namespace layerfs {
+namespace {
+
+constexpr std::chrono::milliseconds kReleaseWait{200};
+
+}  // namespace
 
 // One of the two names, as it is under the exclusive lock. `node` has a lookup counted,
 // given back by the destructor.
@@ -85,26 +92,32 @@ Result<FileSystem::RenameEffects> FileSystem::rename(NodeId parent, std::string_
     return Errno(EINVAL);
   }
   LFS_TRY(check_new_name(new_name));
-  NodeId copy_first = 0;
+  // The last close(2) may have returned before its RELEASE is here.
+  const auto deadline = std::chrono::steady_clock::now() + kReleaseWait;
+  RenameObstacle obstacle;
   for (;;) {
-    if (copy_first != 0) {
-      const auto copied = copy_up(copy_first, Need::Attributes);
-      forget(copy_first, 1);
+    if (obstacle.copy_up != 0) {
+      const auto copied = copy_up(obstacle.copy_up, Need::Attributes);
+      forget(obstacle.copy_up, 1);
       LFS_TRY(copied);
+    }
+    if (obstacle.pinned != 0 && !pins_.wait_until_free(obstacle.pinned, deadline)) {
+      return Errno(EXDEV);  // mv(1) copies, and those who have it open keep the old one
     }
     const ExclusiveTree lock(tree_);
     LFS_ASSIGN(RenameSide from, rename_side(parent, name, lock));
     LFS_ASSIGN(RenameSide to, rename_side(new_parent, new_name, lock));
     const std::uint64_t old_ino = from.node != nullptr ? from.node->ino : 0;
-    LFS_ASSIGN(copy_first, rename_locked(from, to, flags, lock));
-    if (copy_first == 0) {
+    LFS_ASSIGN(obstacle, rename_locked(from, to, flags, lock));
+    if (obstacle.copy_up == 0 && obstacle.pinned == 0) {
       return effects_of(from, to, flags, old_ino);
     }
   }
 }
 
-Result<NodeId> FileSystem::rename_locked(RenameSide& from, RenameSide& to, unsigned flags,
-                                         const ExclusiveTree& lock) {
+Result<FileSystem::RenameObstacle> FileSystem::rename_locked(RenameSide& from, RenameSide& to,
+                                                             unsigned flags,
+                                                             const ExclusiveTree& lock) {
   const bool exchange = (flags & RENAME_EXCHANGE) != 0;
   if (from.node == nullptr || (exchange && to.node == nullptr)) {
     return Errno(ENOENT);
@@ -116,7 +129,7 @@ Result<NodeId> FileSystem::rename_locked(RenameSide& from, RenameSide& to, unsig
     return Errno(EEXIST);
   }
   if (from.node == to.node) {
-    return NodeId{0};  // two names of one object: rename(2) does nothing
+    return RenameObstacle{};  // two names of one object: rename(2) does nothing
   }
   if (!exchange && to.node != nullptr) {
     if (to.node->is_dir() && !from.node->is_dir()) {
@@ -148,14 +161,20 @@ Result<NodeId> FileSystem::rename_locked(RenameSide& from, RenameSide& to, unsig
     }
     if (copies) {
       table_.ref(*node);
-      return node->id;
+      return RenameObstacle{node->id, 0};
     }
   }
   LFS_ASSIGN(from.where, prepare_name(*from.parent, from.name, *from.listing, lock));
   LFS_ASSIGN(to.where, prepare_name(*to.parent, to.name, *to.listing, lock));
   if (from.where.layer != to.where.layer) {
-    LFS_TRY(exchange ? Status(Errno(EXDEV)) : move_between_layers(from, to, lock));
-    return NodeId{0};
+    if (exchange) {
+      return Errno(EXDEV);
+    }
+    if (pins_.is_pinned(from.node->id)) {
+      return RenameObstacle{0, from.node->id};
+    }
+    LFS_TRY(move_between_layers(from, to, lock));
+    return RenameObstacle{};
   }
   LFS_TRY(prepare_moved(from, to, lock));
   if (exchange) {
@@ -164,7 +183,7 @@ Result<NodeId> FileSystem::rename_locked(RenameSide& from, RenameSide& to, unsig
   } else {
     LFS_TRY(move_name(from, to, lock));
   }
-  return NodeId{0};
+  return RenameObstacle{};
 }
 
 // Makes what is about to move right for its new place, harmless where it still is.
