@@ -182,8 +182,8 @@ void on_rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t n
     if (!renamed) {
       return renamed.error();
     }
-    fuse_reply_err(req, 0);
-    // Only once the kernel has its answer and with it no lock on them any more.
+    // Before the reply, or a listing and a stat right after it could still differ. Of an
+    // inode the kernel takes no lock for this (fs/fuse/inode.c: fuse_reverse_inval_inode).
     for (const NodeId id : renamed->reparented) {
       fuse_lowlevel_notify_inval_inode(context.session, id, 0, 0);
     }
@@ -191,6 +191,7 @@ void on_rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t n
       // Attributes only (offset below 0).
       fuse_lowlevel_notify_inval_inode(context.session, renamed->renumbered, -1, 0);
     }
+    fuse_reply_err(req, 0);
     return {};
   });
 }
