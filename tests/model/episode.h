@@ -12,6 +12,7 @@
 #include "tests/model/mounted_tree.h"
 #include "tests/model/op.h"
 #include "tests/model/op_gen.h"
+#include "tests/model/sabotage.h"
 
 namespace layerfs::model {
 
@@ -28,22 +29,6 @@ struct Episode {
 std::string episode_text(const Episode& episode);
 // Throws std::runtime_error on a line it does not know.
 Episode parse_episode(const std::string& text);
-
-// Damage done to the mount's side behind the operations' back, to see the comparison
-// find it.
-enum class Sabotage : std::uint8_t {
-  None,
-  Mode,
-  Owner,
-  Time,
-  Content,
-  Size,
-  Name,
-  Xattr,
-  Link,
-  Target
-};
-std::optional<Sabotage> sabotage_from(const std::string& word);
 
 struct RunSettings {
   MountSettings mount;

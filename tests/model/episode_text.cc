@@ -51,15 +51,4 @@ Episode parse_episode(const std::string& text) {
   return episode;
 }
 
-std::optional<Sabotage> sabotage_from(const std::string& word) {
-  static constexpr const char* kWords[] = {"none", "mode", "owner", "time", "content",
-                                           "size", "name", "xattr", "link", "target"};
-  for (std::size_t i = 0; i < std::size(kWords); ++i) {
-    if (word == kWords[i]) {
-      return static_cast<Sabotage>(i);
-    }
-  }
-  return std::nullopt;
-}
-
 }  // namespace layerfs::model
