@@ -43,7 +43,7 @@ struct Fixture {
     return entry->id;
   }
   OpenModes::Opened open(NodeId id, Write write) {
-    const auto opened = modes->open(id, write, nullptr, [this](int fd) {
+    const auto opened = modes->open(id, write, [this](int fd) {
       if (refuses) {
         return -1;
       }
@@ -116,7 +116,7 @@ TEST_CASE("open modes: without an upper the lowers are passed through") {
   CHECK(reader.mode == Mode::Passthrough);
   CHECK(f.backing.at(reader.backing_id) == "lower");
   f.release(id, reader);
-  CHECK_FALSE(f.modes->open(id, Write::Yes, nullptr, [](int) { return 1; }).ok());
+  CHECK_FALSE(f.modes->open(id, Write::Yes, [](int) { return 1; }).ok());
 }
 
 TEST_CASE("open modes: where the kernel refuses a backing file the inode is cached") {
@@ -161,4 +161,20 @@ TEST_CASE("open modes: releasing what is not open, or nothing, changes nothing")
   f.modes->release(id + 1, opened.handle, [](int) { FAIL("not this one"); });
   f.release(id, opened);
   f.modes->release(id, opened.handle, [](int) { FAIL("already closed"); });
+}
+
+TEST_CASE("open modes: data is pinned from the first open that is passed through to the last") {
+  Fixture f;
+  f.start();
+  const NodeId id = f.node("upper");
+  const auto reader = f.open(id, Write::No);
+  const auto writer = f.open(id, Write::Yes);
+  f.release(id, reader);
+  CHECK(f.layers.fs->pins().is_pinned(id));
+  f.release(id, writer);
+  CHECK_FALSE(f.layers.fs->pins().is_pinned(id));
+  f.refuses = true;
+  const auto cached = f.open(id, Write::Yes);
+  CHECK_FALSE(f.layers.fs->pins().is_pinned(id));
+  f.release(id, cached);
 }
