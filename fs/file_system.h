@@ -248,9 +248,9 @@ class FileSystem {
   // namespace.cc
   static Status check_new_name(std::string_view name);
   struct NewName {
-    WritableLayer* layer;
+    WritableLayer* layer = nullptr;
     SharedFd dir;
-    bool whiteout;  // the layer has a whiteout of the name
+    bool whiteout = false;  // the layer has a whiteout of the name
   };
   Result<NewName> prepare_name(Node& parent, std::string_view name, const MergedDirectory& listing,
                                const ExclusiveTree& lock);
