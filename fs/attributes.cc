@@ -13,17 +13,6 @@ namespace {
 
 constexpr mode_t kSetIds = S_ISUID | S_ISGID;
 
-// What a write by a process that may not keep the set-id bits leaves (fs/attr.c:
-// setattr_should_drop_sgid). A request does not tell supplementary groups: a member by
-// one of those loses the bit too.
-mode_t without_set_ids(mode_t mode, bool in_group) {
-  mode &= ~static_cast<mode_t>(S_ISUID);
-  if ((mode & S_IXGRP) != 0 || !in_group) {
-    mode &= ~static_cast<mode_t>(S_ISGID);
-  }
-  return mode;
-}
-
 }  // namespace
 
 Result<struct stat> FileSystem::get_attributes(NodeId id) {
@@ -72,15 +61,100 @@ Result<std::string> FileSystem::read_link(NodeId id) {
   return sys::readlink_at(located.at());
 }
 
-Result<struct stat> FileSystem::set_attributes(NodeId id, const AttributeChange& change) {
-  if (change.kept_times) {
-    // Else the unlink of a lower file would copy the file up once it is deleted.
+// fs/attr.c: setattr_should_drop_suidgid, setattr_should_drop_sgid; notify_change asks the
+// owner where a bit goes by a chown(2).
+Result<mode_t> FileSystem::mode_after(const Node& node, const Identity& old,
+                                      const AttributeChange& change) const {
+  const SetIds set_ids = change.set_ids;
+  const mode_t has = old.mode & kSetIds;
+  if (set_ids == SetIds::Keep || node.is_dir() || has == 0) {
+    return old.mode;
+  }
+  mode_t drop = S_ISUID;
+  if ((old.mode & S_IXGRP) != 0 ||
+      !change.caller.in_group_or_capable(options_.gids.to_shown(old.gid))) {
+    drop |= S_ISGID;
+  }
+  if ((has & drop) == 0) {
+    return old.mode;
+  }
+  if (set_ids == SetIds::DropByWrite && change.caller.has_cap_fsetid()) {
+    return old.mode;
+  }
+  if (set_ids == SetIds::DropByOwner && change.caller.uid != 0 &&
+      change.caller.uid != options_.uids.to_shown(old.uid)) {
+    return Errno(EPERM);
+  }
+  return old.mode & ~drop;
+}
+
+Status FileSystem::set_owner(WritableLayer& layer, sys::At at, const Identity& old,
+                             const AttributeChange& change) const {
+  uid_t uid = static_cast<uid_t>(-1);
+  gid_t gid = static_cast<gid_t>(-1);
+  if (change.uid) {
+    const auto mapped = options_.uids.to_disk(*change.uid);
+    if (!mapped) {
+      return Errno(EINVAL);
+    }
+    uid = *mapped;
+  }
+  if (change.gid) {
+    const auto mapped = options_.gids.to_disk(*change.gid);
+    if (!mapped) {
+      return Errno(EINVAL);
+    }
+    gid = *mapped;
+  }
+  const auto owned = layer.set_owner(at, old, uid, gid);
+  const bool squashed = options_.uids.is_squash() || options_.gids.is_squash();
+  if (!owned && !(squashed && is_not_permitted(owned.error()))) {
+    return owned.error();
+  }
+  return {};
+}
+
+Status FileSystem::set_owner_and_mode(Node& node, WritableLayer& layer, sys::At at,
+                                      const AttributeChange& change) {
+  LFS_ASSIGN(const Observed before, observe(at, node.layer));
+  LFS_ASSIGN(const mode_t kept, mode_after(node, before.identity, change));
+  // A chown(2) of neither owner nor group still changes the ctime.
+  const bool chowned = change.uid || change.gid || change.set_ids == SetIds::DropByOwner;
+  if (chowned) {
+    LFS_TRY(set_owner(layer, at, before.identity, change));
+  }
+  const bool settled = change.set_ids == SetIds::Keep ||
+                       (kept == before.identity.mode && (!chowned || (kept & kSetIds) == 0));
+  if (!change.mode && settled) {
+    return {};
+  }
+  // A change of the owner drops bits by what the daemon may keep, not the caller.
+  LFS_ASSIGN(const Observed now, observe(at, node.layer));
+  const mode_t wanted = change.mode.value_or(kept);
+  if (change.mode || wanted != now.identity.mode) {
+    LFS_TRY(layer.set_mode(at, now.identity, wanted));
+  }
+  return {};
+}
+
+Result<struct stat> FileSystem::set_attributes(NodeId id, const AttributeChange& asked) {
+  AttributeChange change = asked;
+  const bool only_set_ids = !change.mode && !change.uid && !change.gid && !change.size &&
+                            change.atime.tv_nsec == UTIME_OMIT &&
+                            change.mtime.tv_nsec == UTIME_OMIT;
+  if (change.kept_times || only_set_ids) {
     const SharedTree lock(tree_);
     LFS_ASSIGN(Node * node, node_of(id));
     LFS_ASSIGN(const Located located, locate(*node));
     LFS_ASSIGN(const Observed observed, observe(located.at(), node->layer));
-    if (node->is_below() && observed.st.stx_mtime.tv_sec == change.mtime.tv_sec &&
-        observed.st.stx_mtime.tv_nsec == change.mtime.tv_nsec) {
+    if (change.set_ids == SetIds::DropByWrite && node->type != DT_REG) {
+      change.set_ids = SetIds::DropByOwner;  // no write comes here
+    }
+    LFS_ASSIGN(const mode_t kept, mode_after(*node, observed.identity, change));
+    // Else the unlink of a lower file would copy the file up once it is deleted.
+    const bool same_times = observed.st.stx_mtime.tv_sec == change.mtime.tv_sec &&
+                            observed.st.stx_mtime.tv_nsec == change.mtime.tv_nsec;
+    if (node->is_below() && (only_set_ids ? kept == observed.identity.mode : same_times)) {
       return attributes_of(*node, observed);
     }
   }
@@ -99,41 +173,8 @@ Result<struct stat> FileSystem::set_attributes(NodeId id, const AttributeChange&
   }
   LFS_ASSIGN(const Located located, locate(*node));
   const sys::At at = located.at();
-  if (change.uid || change.gid) {
-    LFS_ASSIGN(const Observed observed, observe(at, node->layer));
-    uid_t uid = static_cast<uid_t>(-1);
-    gid_t gid = static_cast<gid_t>(-1);
-    if (change.uid) {
-      const auto mapped = options_.uids.to_disk(*change.uid);
-      if (!mapped) {
-        return Errno(EINVAL);
-      }
-      uid = *mapped;
-    }
-    if (change.gid) {
-      const auto mapped = options_.gids.to_disk(*change.gid);
-      if (!mapped) {
-        return Errno(EINVAL);
-      }
-      gid = *mapped;
-    }
-    const auto owned = layer->set_owner(at, observed.identity, uid, gid);
-    const bool squashed = options_.uids.is_squash() || options_.gids.is_squash();
-    if (!owned && !(squashed && is_not_permitted(owned.error()))) {
-      return owned.error();
-    }
-  }
-  const bool kill = change.kill_set_ids && node->type == DT_REG;
-  if (change.mode || kill) {
-    LFS_ASSIGN(const Observed observed, observe(at, node->layer));
-    mode_t mode = change.mode.value_or(observed.identity.mode);
-    if (kill && !change.mode) {
-      const bool in_group = change.caller_gid == options_.gids.to_shown(observed.identity.gid);
-      mode = without_set_ids(mode, in_group);
-    }
-    if (change.mode || ((mode ^ observed.identity.mode) & kSetIds) != 0) {
-      LFS_TRY(layer->set_mode(at, observed.identity, mode));
-    }
+  if (change.mode || change.uid || change.gid || change.set_ids != SetIds::Keep) {
+    LFS_TRY(set_owner_and_mode(*node, *layer, at, change));
   }
   if (change.atime.tv_nsec != UTIME_OMIT || change.mtime.tv_nsec != UTIME_OMIT) {
     const struct timespec times[2] = {change.atime, change.mtime};
@@ -142,15 +183,6 @@ Result<struct stat> FileSystem::set_attributes(NodeId id, const AttributeChange&
   }
   LFS_ASSIGN(const Observed observed, observe(at, node->layer));
   return attributes_of(*node, observed);
-}
-
-Status FileSystem::kill_set_ids(NodeId id, gid_t caller_gid) {
-  AttributeChange change;
-  change.kill_set_ids = true;
-  change.caller_gid = caller_gid;
-  LFS_ASSIGN(const struct stat attr, set_attributes(id, change));
-  ignore(Result<struct stat>(attr), "only the change was wanted");
-  return {};
 }
 
 Result<std::string> FileSystem::get_xattr(NodeId id, const std::string& name) {
@@ -176,8 +208,8 @@ Result<std::vector<std::string>> FileSystem::list_xattrs(NodeId id) {
   return names;
 }
 
-Status FileSystem::set_xattr(NodeId id, const std::string& name, std::string_view value,
-                             int flags) {
+Status FileSystem::set_xattr(NodeId id, const std::string& name, std::string_view value, int flags,
+                             const CallerRights& caller) {
   if (is_internal_xattr(name)) {
     return Errno(EPERM);
   }
@@ -185,7 +217,19 @@ Status FileSystem::set_xattr(NodeId id, const std::string& name, std::string_vie
   const SharedTree lock(tree_);
   LFS_ASSIGN(Node * node, node_of(id));
   LFS_ASSIGN(const Located located, locate(*node));
-  return sys::set_xattr(located.at(), name.c_str(), value, flags);
+  LFS_TRY(sys::set_xattr(located.at(), name.c_str(), value, flags));
+  if (name != kAclAccessXattr) {
+    return {};
+  }
+  // fs/posix_acl.c: posix_acl_update_mode, by the daemon's rights so far
+  LFS_ASSIGN(const Observed now, observe(located.at(), node->layer));
+  const mode_t mode = now.identity.mode;
+  WritableLayer* layer = writable(node->layer);
+  if ((mode & S_ISGID) == 0 || layer == nullptr ||
+      caller.in_group_or_capable(options_.gids.to_shown(now.identity.gid))) {
+    return {};
+  }
+  return layer->set_mode(located.at(), now.identity, mode & ~static_cast<mode_t>(S_ISGID));
 }
 
 Status FileSystem::remove_xattr(NodeId id, const std::string& name) {

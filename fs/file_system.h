@@ -41,6 +41,25 @@ struct NodeEntry {
   struct stat attr;
 };
 
+// What a request does not tell of its caller; asked only where set-id bits hang on it.
+struct CallerRights {
+  uid_t uid;
+  // Whether the caller keeps a set-group-id bit of a file of this group, as shown.
+  std::function<bool(gid_t)> in_group_or_capable;
+  std::function<bool()> has_cap_fsetid;
+};
+
+// What becomes of the set-id bits of an object that is no directory.
+enum class SetIds {
+  Keep,
+  Drop,
+  // By a process that writes: dropped unless it has CAP_FSETID.
+  DropByWrite,
+  // By a chown(2) of neither owner nor group: dropped, and where there are any, as a
+  // change of the mode is, permitted only to the owner.
+  DropByOwner,
+};
+
 struct AttributeChange {
   std::optional<mode_t> mode;
   std::optional<uid_t> uid;
@@ -48,10 +67,8 @@ struct AttributeChange {
   std::optional<off_t> size;
   struct timespec atime = {0, UTIME_OMIT};
   struct timespec mtime = {0, UTIME_OMIT};
-  // The set-id bits go, as after a write by a process that may not keep them.
-  bool kill_set_ids = false;
-  // Group of the process that writes, as shown.
-  gid_t caller_gid = 0;
+  SetIds set_ids = SetIds::Keep;
+  CallerRights caller;  // unless Keep
   // Only the kernel's own ctime comes with the mtime: with the writeback cache it writes out
   // the times it keeps at every unlink, link and rename (fs/fuse/dir.c: fuse_update_ctime).
   bool kept_times = false;
@@ -131,12 +148,13 @@ class FileSystem {
   DataPins& pins() { return pins_; }
   // A descriptor of a file or directory for the inode flag ioctls; Write copies up.
   Result<UniqueFd> open_for_flags(NodeId node, Access access);
-  // After a write by a process that may not keep them: the set-id bits go.
-  Status kill_set_ids(NodeId node, gid_t caller_gid);
 
   Result<std::string> get_xattr(NodeId node, const std::string& name);
   Result<std::vector<std::string>> list_xattrs(NodeId node);
-  Status set_xattr(NodeId node, const std::string& name, std::string_view value, int flags);
+  // An access ACL may change the mode, and drops a set-group-id bit that the caller may
+  // not keep.
+  Status set_xattr(NodeId node, const std::string& name, std::string_view value, int flags,
+                   const CallerRights& caller);
   Status remove_xattr(NodeId node, const std::string& name);
 
   struct ListedEntry {
@@ -263,7 +281,7 @@ class FileSystem {
                                    std::string_view symlink_target);
   // The directory's path in a layer below.
   LayerPath source_path(const Node& dir, LayerIndex layer) const;
-  bool may_create_directly(const NewName& where, const Caller& caller) const;
+  bool may_create_directly(const NewName& where, mode_t mode) const;
   // After a change of names stored in `where`: the directory shows it in its mtime.
   void touch(Node& dir, const NewName& where);
   void show_name(Node& parent, MergedDirectory& listing, std::string_view name, unsigned char type,
@@ -299,6 +317,15 @@ class FileSystem {
   void target_gone(RenameSide& to, std::string parked);
   // As above, but only a lower had the name.
   void lower_target_gone(RenameSide& to);
+
+  // attributes.cc
+  // With the set-id bits gone that `change` drops.
+  Result<mode_t> mode_after(const Node& node, const Identity& old,
+                            const AttributeChange& change) const;
+  Status set_owner(WritableLayer& layer, sys::At at, const Identity& old,
+                   const AttributeChange& change) const;
+  Status set_owner_and_mode(Node& node, WritableLayer& layer, sys::At at,
+                            const AttributeChange& change);
 
   // links.cc: hard links through copy-up
   std::string index_name(const struct statx& lower) const;

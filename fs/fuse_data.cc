@@ -63,6 +63,16 @@ void leave_mode(FuseContext& context, fuse_req_t req, NodeId node, std::uint64_t
   }
 }
 
+// Of open(2) with O_TRUNC, whose request tells by a flag that not every libfuse passes on
+// that the caller lacks CAP_FSETID.
+AttributeChange truncation_by(fuse_req_t req) {
+  AttributeChange truncate;
+  truncate.size = 0;
+  truncate.set_ids = SetIds::DropByWrite;
+  truncate.caller = rights_of(req);
+  return truncate;
+}
+
 void on_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
   serve(req, Op::Open, [&](FuseContext& context) -> Answer {
     if (context.no_open) {
@@ -70,12 +80,7 @@ void on_open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* fi) {
       return Errno(ENOSYS);
     }
     if ((fi->flags & O_TRUNC) != 0) {
-      AttributeChange truncate;
-      truncate.size = 0;
-#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
-      truncate.kill_set_ids = fi->kill_suidgid != 0;
-      truncate.caller_gid = caller_of(req).gid;
-#endif
+      const AttributeChange truncate = truncation_by(req);
       if (const auto done = context.fs.set_attributes(ino, truncate); !done) {
         return done.error();
       }
@@ -120,9 +125,7 @@ Answer open_existing(FuseContext& context, fuse_req_t req, fuse_ino_t parent, co
   }
   FileSystem::Creation found{*entry, nullptr};
   if ((fi->flags & O_TRUNC) != 0) {
-    AttributeChange truncate;
-    truncate.size = 0;
-    const auto done = context.fs.set_attributes(entry->id, truncate);
+    const auto done = context.fs.set_attributes(entry->id, truncation_by(req));
     if (!done) {
       context.fs.take_back(*entry);
       return done.error();
@@ -203,13 +206,7 @@ void on_write(fuse_req_t req, fuse_ino_t ino, const char* data, std::size_t size
     if (!written) {
       return written.error();
     }
-#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
-    if (fi->kill_suidgid != 0) {
-      if (const auto killed = context.fs.kill_set_ids(ino, caller_of(req).gid); !killed) {
-        return killed.error();
-      }
-    }
-#endif
+    // The set-id bits went with the SETATTR that the kernel sent before.
     fuse_reply_write(req, *written);
     return {};
   });

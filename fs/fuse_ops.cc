@@ -95,6 +95,23 @@ struct timespec time_of(int to_set, int set, int now, const struct timespec& val
   return (to_set & set) != 0 ? value : timespec{0, UTIME_OMIT};
 }
 
+// FATTR_KILL_SUIDGID has the value of libfuse's KILL_SUID. Nothing to set is what the kernel
+// asks before a write that drops bits, by anyone who has the file open, and for a chown(2)
+// of neither owner nor group, by anyone at all and unchecked: it leaves both to us with
+// FUSE_HANDLE_KILLPRIV_V2 (Linux 6.18, fs/fuse/dir.c: fuse_setattr). With the writeback
+// cache a chown carries the kernel's ctime; without it only an open writer can write.
+SetIds set_ids_of(FuseContext& context, fuse_ino_t ino, int to_set) {
+  if ((to_set & FUSE_SET_ATTR_KILL_SUID) != 0) {
+    return SetIds::Drop;
+  }
+  if ((to_set & ~FUSE_SET_ATTR_CTIME) != 0) {
+    return SetIds::Keep;
+  }
+  const bool writes =
+      context.settings.io == IoMode::Cached ? to_set == 0 : context.open_modes.has_writer(ino);
+  return writes ? SetIds::DropByWrite : SetIds::DropByOwner;
+}
+
 void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_set,
                 fuse_file_info* /*fi*/) {
   serve(req, Op::Setattr, [&](FuseContext& context) -> Answer {
@@ -113,11 +130,8 @@ void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_set,
     }
     change.atime = time_of(to_set, FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW, attr->st_atim);
     change.mtime = time_of(to_set, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW, attr->st_mtim);
-    // FATTR_KILL_SUIDGID has the value of libfuse's KILL_SUID. Nothing at all to set is
-    // what the kernel sends where it relies on us to drop the bits (fs/fuse/dir.c:
-    // fuse_setattr with handle_killpriv_v2).
-    change.kill_set_ids = (to_set & FUSE_SET_ATTR_KILL_SUID) != 0 || to_set == 0;
-    change.caller_gid = caller_of(req).gid;
+    change.set_ids = set_ids_of(context, ino, to_set);
+    change.caller = rights_of(req);
     change.kept_times = to_set == (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME);
     const auto changed = context.fs.set_attributes(ino, change);
     if (!changed) {
@@ -222,7 +236,7 @@ void on_statfs(fuse_req_t req, fuse_ino_t /*ino*/) {
 void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value,
                  std::size_t size, int flags) {
   serve(req, Op::Setxattr, [&](FuseContext& context) {
-    return answer(context.fs.set_xattr(ino, name, {value, size}, flags), req);
+    return answer(context.fs.set_xattr(ino, name, {value, size}, flags, rights_of(req)), req);
   });
 }
 

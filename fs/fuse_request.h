@@ -54,6 +54,10 @@ inline Caller caller_of(fuse_req_t req) {
   return {ctx->uid, ctx->gid, ctx->umask};
 }
 
+// What a request does not say is looked up of the calling thread when it is asked for;
+// not to be kept beyond the request.
+CallerRights rights_of(fuse_req_t req);
+
 // The kernel's answer to a new entry: its lookup counts only if the reply was accepted.
 fuse_entry_param entry_param(FuseContext& context, const NodeEntry& entry);
 void reply_entry(FuseContext& context, fuse_req_t req, const NodeEntry& entry);

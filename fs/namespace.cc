@@ -80,7 +80,13 @@ Result<NewObject> FileSystem::describe_new(Node& parent, const Caller& caller, m
   return object;
 }
 
-bool FileSystem::may_create_directly(const NewName& where, const Caller& /*caller*/) const {
+bool FileSystem::may_create_directly(const NewName& where, mode_t mode) const {
+  // The kernel has taken the bit from a caller who may not set it for the directory's
+  // group (fs/inode.c: mode_strip_sgid), and would take it from one who may by a
+  // supplementary group, which the daemon does not assume.
+  if ((mode & S_ISGID) != 0) {
+    return false;
+  }
   // A directory of the init layer only carries entries; what new ones inherit is said by
   // the lower's.
   return where.layer == upper_.get() && !where.whiteout && !where.layer->overrides() &&
@@ -143,7 +149,7 @@ Result<FileSystem::Creation> FileSystem::create_node(NodeId parent_id, std::stri
   LFS_ASSIGN(const NewName where, prepare_name(*parent, name, *listing, lock));
   const LayerIndex layer = where.layer->index();
   Result<UniqueFd> created = Errno(EACCES);
-  if (may_create_directly(where, caller)) {
+  if (may_create_directly(where, mode)) {
     created = create_directly(where, name, caller, mode, rdev, symlink_target);
   }
   if (!created && is_not_permitted(created.error())) {

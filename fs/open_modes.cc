@@ -36,10 +36,7 @@ Result<OpenModes::Opened> OpenModes::open(NodeId node, Write write, const Regist
     }
     if (state.backing_id > 0) {
       ++state.passthrough;
-      if (write == Write::Yes) {
-        const std::lock_guard writers_lock(writers_mutex_);
-        ++writers_[node];
-      }
+      count_writer(node, Mode::Passthrough, write);
       return Opened{Mode::Passthrough, state.backing_id, false,
                     handle_of(Mode::Passthrough, write)};
     }
@@ -47,6 +44,7 @@ Result<OpenModes::Opened> OpenModes::open(NodeId node, Write write, const Regist
     fs_.pins().unpin(node);
   }
   ++state.cached;
+  count_writer(node, Mode::Cached, write);
   // What was passed through went past the page cache, which may be old.
   return Opened{Mode::Cached, 0, !in_writable, handle_of(Mode::Cached, write)};
 }
@@ -59,16 +57,8 @@ OpenModes::Released OpenModes::release(NodeId node, std::uint64_t handle,
     return {false};
   }
   State& state = it->second;
-  bool last_writer = false;
   if (is_passthrough(handle)) {
     --state.passthrough;
-    if (is_writer(handle)) {
-      const std::lock_guard writers_lock(writers_mutex_);
-      last_writer = --writers_[node] == 0;
-      if (last_writer) {
-        writers_.erase(node);
-      }
-    }
     if (state.passthrough == 0 && state.backing_id > 0) {
       unregister(state.backing_id);
       state.backing_id = 0;
@@ -80,10 +70,34 @@ OpenModes::Released OpenModes::release(NodeId node, std::uint64_t handle,
   if (state.cached == 0 && state.passthrough == 0) {
     states_.erase(it);
   }
-  return {last_writer};
+  return {is_writer(handle) && uncount_writer(node, is_passthrough(handle))};
+}
+
+void OpenModes::count_writer(NodeId node, Mode mode, Write write) {
+  if (write == Write::Yes) {
+    const std::lock_guard lock(writers_mutex_);
+    Writers& writers = writers_[node];
+    ++(mode == Mode::Passthrough ? writers.passthrough : writers.cached);
+  }
+}
+
+bool OpenModes::uncount_writer(NodeId node, bool passthrough) {
+  const std::lock_guard lock(writers_mutex_);
+  Writers& writers = writers_[node];
+  const bool last = --(passthrough ? writers.passthrough : writers.cached) == 0;
+  if (writers.passthrough == 0 && writers.cached == 0) {
+    writers_.erase(node);
+  }
+  return passthrough && last;
 }
 
 bool OpenModes::may_change_unseen(NodeId node) {
+  const std::lock_guard lock(writers_mutex_);
+  const auto found = writers_.find(node);
+  return found != writers_.end() && found->second.passthrough > 0;
+}
+
+bool OpenModes::has_writer(NodeId node) {
   const std::lock_guard lock(writers_mutex_);
   return writers_.contains(node);
 }

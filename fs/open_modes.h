@@ -42,8 +42,14 @@ class OpenModes {
   Released release(NodeId node, std::uint64_t handle, const Unregister& unregister);
   // Attributes that the kernel has of the node can change without its knowledge.
   bool may_change_unseen(NodeId node);
+  // Whether the file is open for writing, in either mode.
+  bool has_writer(NodeId node);
 
  private:
+  void count_writer(NodeId node, Mode mode, Write write);
+  // True for the last one that was passed through.
+  bool uncount_writer(NodeId node, bool passthrough);
+
   struct State {
     std::uint32_t cached = 0;
     std::uint32_t passthrough = 0;
@@ -55,7 +61,11 @@ class OpenModes {
   std::unordered_map<NodeId, State> states_;
   // A leaf: looked at under the tree lock too.
   std::mutex writers_mutex_;
-  std::unordered_map<NodeId, std::uint32_t> writers_;  // passed-through writers by node
+  struct Writers {
+    std::uint32_t cached = 0;
+    std::uint32_t passthrough = 0;
+  };
+  std::unordered_map<NodeId, Writers> writers_;
 };
 
 }  // namespace layerfs

@@ -142,19 +142,13 @@ Result<TempEntry> WritableLayer::stage_whiteout() {
 }
 
 Status WritableLayer::set_owner(sys::At at, const Identity& old, uid_t uid, gid_t gid) {
-  if (!overrides_) {
+  // A symlink takes no user attributes: it has the owner that it really has.
+  if (!overrides_ || S_ISLNK(old.mode)) {
     return sys::chown_at(at, uid, gid);
   }
   Identity identity = old;
   identity.uid = uid == static_cast<uid_t>(-1) ? old.uid : uid;
   identity.gid = gid == static_cast<gid_t>(-1) ? old.gid : gid;
-  if (S_ISREG(old.mode)) {
-    // As the kernel does for a chown (fs/open.c: chown_common).
-    identity.mode &= ~static_cast<mode_t>(S_ISUID);
-    if ((identity.mode & S_IXGRP) != 0) {
-      identity.mode &= ~static_cast<mode_t>(S_ISGID);
-    }
-  }
   return sys::set_xattr(at, kOverrideStatXattr, override_value(identity));
 }
 

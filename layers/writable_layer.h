@@ -74,7 +74,8 @@ class WritableLayer {
   // Overlay form only.
   Result<TempEntry> stage_whiteout();
 
-  // Owner and mode of an existing object. `old` is what it was.
+  // Owner and mode of an existing object. `old` is what it was. A new owner may cost it
+  // set-id bits, by the daemon's rights.
   Status set_owner(sys::At at, const Identity& old, uid_t uid, gid_t gid);
   Status set_mode(sys::At at, const Identity& old, mode_t mode);
 

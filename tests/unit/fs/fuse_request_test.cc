@@ -327,13 +327,31 @@ TEST_CASE("SETATTR of nothing changes nothing but the set-id bits") {
   REQUIRE(::chmod((u.dirs.upper() + "/g").c_str(), 06755) == 0);
   FakeKernel& kernel = u.start();
   const auto before = kernel.lookup(kRoot, "g").as<fuse_entry_out>();
-  const auto after =
-      kernel.ask(FUSE_SETATTR, before.nodeid, bytes_of(fuse_setattr_in{})).as<fuse_attr_out>();
+  fuse_setattr_in in{};
+  SECTION("before a write by whoever has the file open") { kernel.uid = before.attr.uid + 1; }
+  SECTION("for a chown of neither owner nor group by the owner") { in.valid = FATTR_CTIME; }
+  const auto after = kernel.ask(FUSE_SETATTR, before.nodeid, bytes_of(in)).as<fuse_attr_out>();
   CHECK(after.attr.mode == (S_IFREG | 0755));
   CHECK(after.attr.size == before.attr.size);
   CHECK(after.attr.mtime == before.attr.mtime);
   CHECK(after.attr.mtimensec == before.attr.mtimensec);
   CHECK(after.attr.uid == before.attr.uid);
+}
+
+TEST_CASE(
+    "a stranger's chown of neither owner nor group is EPERM where it would drop set-id bits") {
+  Union u;
+  write_file(u.dirs.upper() + "/g", "data");
+  const mode_t mode = GENERATE(06755, 02755, 04644, 02644, 0755);
+  REQUIRE(::chmod((u.dirs.upper() + "/g").c_str(), mode) == 0);
+  FakeKernel& kernel = u.start();
+  const std::uint64_t id = u.nodeid("g");
+  fuse_setattr_in in{};
+  in.valid = FATTR_CTIME;
+  kernel.uid += 1;
+  kernel.gid += 1;
+  CHECK(kernel.ask(FUSE_SETATTR, id, bytes_of(in)).error == (mode == 0755 ? 0 : EPERM));
+  CHECK(kernel.getattr(id).as<fuse_attr_out>().attr.mode == (S_IFREG | mode));
 }
 
 TEST_CASE("an INTERRUPT of an unknown or finished request is no answer to anything") {

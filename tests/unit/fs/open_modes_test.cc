@@ -153,6 +153,23 @@ TEST_CASE(
   CHECK_FALSE(f.release(id, reader).was_writable_passthrough);
 }
 
+TEST_CASE("open modes: a file has a writer while one is open, in either mode") {
+  Fixture f;
+  f.start();
+  const NodeId id = f.node("upper");
+  f.refuses = GENERATE(false, true);
+  CAPTURE(f.refuses);
+  const auto reader = f.open(id, Write::No);
+  CHECK_FALSE(f.modes->has_writer(id));
+  const auto first = f.open(id, Write::Yes);
+  const auto second = f.open(id, Write::Yes);
+  f.release(id, first);
+  CHECK(f.modes->has_writer(id));
+  f.release(id, second);
+  CHECK_FALSE(f.modes->has_writer(id));
+  f.release(id, reader);
+}
+
 TEST_CASE("open modes: releasing what is not open, or nothing, changes nothing") {
   Fixture f;
   f.start();
