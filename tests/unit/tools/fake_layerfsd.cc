@@ -2,7 +2,7 @@
 // empty directory needs, and misbehaves on request. The name of the source ("fsname") in
 // the configuration chooses what it does:
 //   ok        mounts, goes into the background (or stays), serves until unmounted
-//   linger    as ok, and lives on for half a second after the unmount
+//   linger    as ok, and lives on for three seconds after the unmount
 //   refuse    says why not
 //   silent    exits with code 3 without a word
 //   crash     is ended by a signal
@@ -225,7 +225,7 @@ int run_mount(const MountConfig& config, layerfs::UniqueFd status) {
     }
   }
   if (config.fsname == "linger") {
-    ::usleep(500'000);
+    ::usleep(3'000'000);
   }
   return 0;
 }
@@ -260,7 +260,7 @@ int main(int argc, char** argv) {
     return 3;
   }
   if (what == "crash") {
-    ::raise(SIGSEGV);
+    ::raise(SIGKILL);
   }
   if (what == "garbage") {
     say(status.get(), "hello\n");

@@ -46,7 +46,7 @@ TEST_CASE("the daemon's own reason is what the user reads") {
 TEST_CASE("a daemon that ends without a word is reported with how it ended") {
   FakeMount fake;
   CHECK(failure_of(fake, "silent").find("layerfsd exited with code 3") == 0);
-  CHECK(failure_of(fake, "crash").find("signal 11") != std::string::npos);
+  CHECK(failure_of(fake, "crash").find("signal 9") != std::string::npos);
 }
 
 TEST_CASE("an answer that is no status is a failure") {
