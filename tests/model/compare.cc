@@ -120,7 +120,6 @@ void Comparer::reattach(int oracle, int mount, bool same_objects) {
   mount_ = mount;
   struct stat st {};
   device_ = ::fstat(mount, &st) == 0 ? st.st_dev : 0;
-  release_all();
   if (!same_objects) {
     to_mount_.clear();
     to_oracle_.clear();
@@ -128,12 +127,6 @@ void Comparer::reattach(int oracle, int mount, bool same_objects) {
 }
 
 void Comparer::forget(std::uint64_t oracle_ino) {
-  if (held_.count(oracle_ino) == 0) {
-    renumbered(oracle_ino);
-  }
-}
-
-void Comparer::renumbered(std::uint64_t oracle_ino) {
   const auto found = to_mount_.find(oracle_ino);
   if (found == to_mount_.end()) {
     return;

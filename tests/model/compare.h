@@ -47,12 +47,8 @@ class Comparer {
   // Everything below and including `path`.
   Verdict tree(const std::string& path);
 
-  // The object of the oracle is about to lose its last name.
+  // The object of the oracle is gone, or its st_ino in the mount may be another from now on.
   void forget(std::uint64_t oracle_ino);
-  // Its st_ino in the mount may be another one from now on.
-  void renumbered(std::uint64_t oracle_ino);
-  void keep(std::uint64_t oracle_ino) { held_.insert(oracle_ino); }
-  void release_all() { held_.clear(); }
 
  private:
   bool ignores(const char* kind) const { return options_.ignored.count(kind) != 0; }
@@ -71,7 +67,6 @@ class Comparer {
   std::int64_t old_before_;  // times older than this were set explicitly
   std::unordered_map<std::uint64_t, std::uint64_t> to_mount_;
   std::unordered_map<std::uint64_t, std::uint64_t> to_oracle_;
-  std::unordered_set<std::uint64_t> held_;
 };
 
 }  // namespace layerfs::model

@@ -55,8 +55,7 @@ std::optional<Failure> Runner::run() {
       const std::vector<std::uint64_t> dying = about_to_die(op);
       const bool keeps_size = truncates_to_same_size(op);
       Outcome got;
-      if (episode_.init && (op.kind == K::Link || op.kind == K::LinkSlot || op.kind == K::Rename)) {
-        // From or to a private path of the init layer: EXDEV, and nothing is done.
+      if (may_be_refused(op)) {
         got = mount_.run(op);
         outcome = got.error == EXDEV ? got : oracle_.run(op);
       } else {
@@ -71,7 +70,8 @@ std::optional<Failure> Runner::run() {
       if (keeps_size || (op.kind == K::FAllocate && outcome.error != 0)) {
         settle_time(op);
       }
-      if (outcome.error == 0 || op.kind == K::RemoveTree) {
+      const bool closes = op.kind == K::Open || op.kind == K::TmpFile || op.kind == K::OpenDir;
+      if (outcome.error == 0 || op.kind == K::RemoveTree || closes) {
         for (const std::uint64_t ino : dying) {
           compare_->forget(ino);
         }
@@ -106,6 +106,15 @@ std::optional<Failure> Runner::run() {
     verdict = take_down();
   }
   return verdict ? std::optional<Failure>(Failure{*verdict, done_}) : std::nullopt;
+}
+
+// EXDEV, and nothing is done: from or to a private path of the init layer, or a directory
+// with parts in a layer below that no redirect can tell of.
+bool Runner::may_be_refused(const Op& op) const {
+  if (op.kind == K::Rename) {
+    return episode_.init || settings_.mount.has_option("redirect=off");
+  }
+  return episode_.init && (op.kind == K::Link || op.kind == K::LinkSlot);
 }
 
 bool Runner::result_may_differ(const Op& op) {
@@ -166,7 +175,7 @@ void Runner::allow_new_number(const std::string& path) {
   struct stat st {};
   if (::fstatat(oracle_.root(), path.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 &&
       !S_ISDIR(st.st_mode) && st.st_nlink == 1) {
-    compare_->renumbered(st.st_ino);
+    compare_->forget(st.st_ino);
   }
 }
 
@@ -181,22 +190,26 @@ void Runner::note_slot(const Op& op, const Outcome& outcome) {
   } else if (op.kind == K::Close) {
     slots_[static_cast<std::size_t>(op.n[0])] = {};
   }
-  hold_open_objects();
 }
 
-void Runner::hold_open_objects() {
-  compare_->release_all();
-  struct stat st {};
+std::vector<int> Runner::open_in_oracle() const {
+  std::vector<int> out;
   for (std::size_t i = 0; i < kFileSlots; ++i) {
-    const int fd = oracle_.file(static_cast<std::int64_t>(i));
-    if (fd >= 0 && ::fstat(fd, &st) == 0) {
-      compare_->keep(st.st_ino);
-    }
+    out.push_back(oracle_.file(static_cast<std::int64_t>(i)));
   }
   for (std::size_t i = 0; i < kDirSlots; ++i) {
-    const int fd = oracle_.dir(static_cast<std::int64_t>(i));
-    if (fd >= 0 && ::fstat(fd, &st) == 0) {
-      compare_->keep(st.st_ino);
+    out.push_back(oracle_.dir(static_cast<std::int64_t>(i)));
+  }
+  std::erase(out, -1);
+  return out;
+}
+
+// What has no name goes when its last descriptor is closed.
+void Runner::forget_orphans() {
+  struct stat st {};
+  for (const int fd : open_in_oracle()) {
+    if (::fstat(fd, &st) == 0 && st.st_nlink == 0) {
+      compare_->forget(st.st_ino);
     }
   }
 }
@@ -206,6 +219,7 @@ void Runner::hold_open_objects() {
 std::vector<std::uint64_t> Runner::about_to_die(const Op& op) {
   std::vector<std::uint64_t> out;
   struct stat st {};
+  int closing = -1;
   if (op.kind == K::RemoveTree) {
     collect(op.p, out);
   } else if (op.kind == K::Unlink || op.kind == K::Rmdir || op.kind == K::Rename) {
@@ -218,14 +232,16 @@ std::vector<std::uint64_t> Runner::about_to_die(const Op& op) {
       out.push_back(st.st_ino);
     }
   } else if (op.kind == K::Close || op.kind == K::Open || op.kind == K::TmpFile) {
-    const int fd = oracle_.file(op.n[0]);
-    if (fd >= 0 && ::fstat(fd, &st) == 0 && st.st_nlink == 0) {
-      out.push_back(st.st_ino);
-    }
+    closing = oracle_.file(op.n[0]);
   } else if (op.kind == K::CloseDir || op.kind == K::OpenDir) {
-    const int fd = oracle_.dir(op.n[0]);
-    if (fd >= 0 && ::fstat(fd, &st) == 0 && st.st_nlink == 0) {
-      out.push_back(st.st_ino);
+    closing = oracle_.dir(op.n[0]);
+  }
+  if (closing >= 0 && ::fstat(closing, &st) == 0 && st.st_nlink == 0) {
+    out.push_back(st.st_ino);
+  }
+  for (const int fd : open_in_oracle()) {
+    if (fd != closing && ::fstat(fd, &st) == 0) {
+      std::erase(out, st.st_ino);
     }
   }
   return out;

@@ -94,6 +94,7 @@ Verdict Runner::mount_again(bool same_objects) {
 }
 
 Verdict Runner::take_down() {
+  forget_orphans();
   mount_.detach();
   oracle_.detach();
   slots_.fill({});

@@ -55,8 +55,10 @@ class Runner {
   void settle_time(const Op& op);
   void allow_new_number(const std::string& path);
   void note_slot(const Op& op, const Outcome& outcome);
-  void hold_open_objects();
+  std::vector<int> open_in_oracle() const;
+  void forget_orphans();
   Verdict result_differs(const Op& op, const Outcome& expected, const Outcome& got);
+  bool may_be_refused(const Op& op) const;
   bool result_may_differ(const Op& op);
   void log_op(const Op& op);
 

@@ -36,7 +36,7 @@ class LayerGenerator {
  private:
   std::string name() {
     if (random_.chance(2)) {
-      return std::string(255, static_cast<char>('a' + random_.below(3)));
+      return std::string(options_.long_name, static_cast<char>('a' + random_.below(3)));
     }
     if (random_.chance(2)) {
       return random_.chance(50) ? "sp ace\n" : "\xff\xfe\x80";

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/model/op.h"
 #include "tests/model/record.h"
 
 namespace layerfs::model {
@@ -58,6 +59,7 @@ struct TreeOptions {
   // What kernel overlayfs reads too: no .wh. files, trusted attributes only.
   bool overlay_forms_only = false;
   bool odd_links = true;  // hard links of symlinks and special files
+  std::size_t long_name = kMaxName;
 };
 // Topmost layer first.
 std::vector<LayerSpec> generate_layers(std::uint64_t seed, const TreeOptions& options);

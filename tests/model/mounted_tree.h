@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,9 @@ struct MountSettings {
   std::string mount_command;
   std::string unmount_command;
   std::vector<std::string> options;  // key=value of the mount configuration, see set_option
+  bool has_option(const std::string& option) const {
+    return std::find(options.begin(), options.end(), option) != options.end();
+  }
 };
 
 struct MountDirs {

@@ -10,6 +10,9 @@
 
 namespace layerfs::model {
 
+// Bytes of the longest name that is used.
+inline constexpr std::size_t kMaxName = 255;
+
 enum class OpKind : std::uint8_t {
   // By path. p is the path, q a second one (or a symlink's target).
   Create,

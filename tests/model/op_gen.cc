@@ -326,7 +326,7 @@ std::string OpGenerator::existing(Want want) {
 std::string OpGenerator::name() {
   const auto dice = random_.below(1000);
   if (dice < 15) {
-    return std::string(255, static_cast<char>('a' + random_.below(3)));
+    return std::string(options_.long_name, static_cast<char>('a' + random_.below(3)));
   }
   if (dice < 18) {
     return std::string(256, 'a');

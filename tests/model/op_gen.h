@@ -22,6 +22,7 @@ struct OpOptions {
   // but only after the kernel has dropped set-id bits and capabilities.
   bool zero_range = true;
   std::int64_t compare_every = 400;
+  std::size_t long_name = kMaxName;
 };
 
 class OpGenerator {
