@@ -123,6 +123,8 @@ class ViewObject {
   // with the same place have the same content.
   static constexpr LayerIndex kInIndex = 0xffff;
   Result<std::pair<LayerIndex, std::string>> data_place();
+  // Its attributes and its data are of one inode.
+  bool has_own_data() const { return !data_below_; }
   Result<std::string> link_target();
 
  private:

@@ -368,8 +368,10 @@ Status KeptCapability::restore() const {
   return value_ ? set_xattr({fd_}, kCapabilityXattr, *value_) : Status();
 }
 
-Result<bool> try_lock_exclusive(int fd) {
-  if (::flock(fd, LOCK_EX | LOCK_NB) == 0) {
+namespace {
+
+Result<bool> try_lock(int fd, int how) {
+  if (::flock(fd, how | LOCK_NB) == 0) {
     return true;
   }
   if (errno == EWOULDBLOCK) {
@@ -377,6 +379,11 @@ Result<bool> try_lock_exclusive(int fd) {
   }
   return Errno::last();
 }
+
+}  // namespace
+
+Result<bool> try_lock_exclusive(int fd) { return try_lock(fd, LOCK_EX); }
+Result<bool> try_lock_shared(int fd) { return try_lock(fd, LOCK_SH); }
 
 Result<std::optional<DirEntry>> DirReader::next() {
   for (;;) {

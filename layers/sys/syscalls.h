@@ -105,6 +105,8 @@ class KeptCapability {
 // Locks the whole file or directory for this open file description, without waiting.
 // false: somebody else has it.
 Result<bool> try_lock_exclusive(int fd);
+// As above, beside others that lock so.
+Result<bool> try_lock_shared(int fd);
 
 struct DirEntry {
   std::string_view name;

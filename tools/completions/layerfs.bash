@@ -5,14 +5,14 @@ _layerfs() {
     local command='' word choices=''
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case $word in
-            mount | umount | diff | stats | which)
+            mount | umount | diff | commit | stats | which)
                 command=$word
                 break
                 ;;
         esac
     done
     if [[ -z $command ]]; then
-        mapfile -t COMPREPLY < <(compgen -W 'mount umount diff stats which --help --version' -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W 'mount umount diff commit stats which --help --version' -- "$current")
         return
     fi
     # '=' breaks words: --io=cached arrives as --io, =, cached.
@@ -27,18 +27,20 @@ _layerfs() {
         mount:--xattr) choices='auto trusted user' ;;
         mount:--redirect | mount:--metacopy | mount:--index) choices='on off' ;;
         mount:--override-stat) choices='auto on off' ;;
+        commit:--compression) choices='gzip zstd none' ;;
+        *:--progress) choices='bar plain json none' ;;
         mount:--log-level) choices='error warn info debug trace' ;;
         mount:--init | *:--work | *:--lower)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
-        mount:--log-file)
+        mount:--log-file | commit:-o | commit:--output)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
             ;;
-        *:--timeout | mount:--threads | mount:--squash-to-uid | mount:--squash-to-gid | \
+        *:--timeout | *:--threads | *:--timestamp | mount:--squash-to-uid | mount:--squash-to-gid | \
             mount:--uidmapping | mount:--gidmapping | mount:--fsname | mount:-o | mount:--options)
             return
             ;;
@@ -58,6 +60,10 @@ _layerfs() {
                 ;;
             umount) choices='--lazy --timeout --help' ;;
             diff) choices='--lower --work --all --stat --json --help' ;;
+            commit)
+                choices='--lower --work --squash --strict --output --compression --threads
+                    --timestamp --whole-seconds --explicit-whiteouts --progress --json --help'
+                ;;
             stats) choices='--json --watch --help' ;;
             which) choices='--json --help' ;;
         esac
@@ -66,7 +72,7 @@ _layerfs() {
     fi
     compopt -o filenames
     case $command in
-        mount | diff) mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
+        mount | diff | commit) mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
         umount | stats)
             mapfile -t COMPREPLY < <(compgen -W "$(awk '$3 == "fuse.layerfs" { print $2 }' /proc/mounts)" -- "$current")
             ;;

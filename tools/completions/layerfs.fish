@@ -1,10 +1,11 @@
 # fish completion for layerfs(1)
 
-set -l commands mount umount diff stats which
+set -l commands mount umount diff commit stats which
 complete -c layerfs -f
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a mount -d 'Mount layers as one tree'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a umount -d 'Unmount, and wait until everything is written'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a diff -d 'List what was changed'
+complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a commit -d 'Make a layer of what was changed'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a stats -d 'Show requests and caches of a mount'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a which -d 'Show which layer provides a path'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -s V -l version -d 'Show the version'
@@ -52,6 +53,20 @@ complete -c layerfs -n $diff -l work -x -a '(__fish_complete_directories)' -d 'W
 complete -c layerfs -n $diff -l all -d 'List also what is equal below'
 complete -c layerfs -n $diff -l stat -d 'Print only totals'
 complete -c layerfs -n $diff -l json -d 'Print JSON'
+set -l commit '__fish_seen_subcommand_from commit'
+complete -c layerfs -n $commit -a '(__fish_complete_directories)'
+complete -c layerfs -n $commit -l lower -x -a '(__fish_complete_directories)' -d 'The layers below UPPER'
+complete -c layerfs -n $commit -l work -x -a '(__fish_complete_directories)' -d 'Work directory of UPPER'
+complete -c layerfs -n $commit -l squash -d 'All layers as one'
+complete -c layerfs -n $commit -l strict -d 'Fail if something is lost'
+complete -c layerfs -n $commit -s o -l output -r -d 'Where the layer goes'
+complete -c layerfs -n $commit -l compression -x -a 'gzip zstd none' -d 'Codec and level'
+complete -c layerfs -n $commit -l threads -x -d 'Threads that compress'
+complete -c layerfs -n $commit -l timestamp -x -d 'All times become this one'
+complete -c layerfs -n $commit -l whole-seconds -d 'Cut off fractions of seconds'
+complete -c layerfs -n $commit -l explicit-whiteouts -d 'No opaque marks'
+complete -c layerfs -n $commit -l progress -x -a 'bar plain json none' -d 'How progress is shown'
+complete -c layerfs -n $commit -l json -d 'Print JSON'
 complete -c layerfs -n '__fish_seen_subcommand_from stats' -a $mounted
 complete -c layerfs -n '__fish_seen_subcommand_from stats' -l json -d 'Print JSON'
 complete -c layerfs -n '__fish_seen_subcommand_from stats' -l watch -d 'Again every S seconds'

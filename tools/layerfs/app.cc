@@ -26,6 +26,7 @@ constexpr Entry kCommands[] = {
     {"stats", "Show what a mount negotiated, its requests and its caches.", cmd_stats,
      describe_stats},
     {"diff", "List what was added, changed and deleted.", cmd_diff, describe_diff},
+    {"commit", "Make a layer of what was changed.", cmd_commit, describe_commit},
     {"which", "Show which layer provides a path.", cmd_which, describe_which},
 };
 

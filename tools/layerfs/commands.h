@@ -15,6 +15,7 @@ using Arguments = std::span<const std::string>;
 int cmd_mount(Arguments arguments, const Streams& streams, const Environment& environment);
 int cmd_umount(Arguments arguments, const Streams& streams, const Environment& environment);
 int cmd_stats(Arguments arguments, const Streams& streams, const Environment& environment);
+int cmd_commit(Arguments arguments, const Streams& streams, const Environment& environment);
 int cmd_diff(Arguments arguments, const Streams& streams, const Environment& environment);
 int cmd_which(Arguments arguments, const Streams& streams, const Environment& environment);
 
@@ -26,6 +27,7 @@ int mount_helper(const std::string& program, Arguments arguments, const Streams&
 Command describe_mount();
 Command describe_umount();
 Command describe_stats();
+Command describe_commit();
 Command describe_diff();
 Command describe_which();
 

@@ -32,7 +32,8 @@ int main(int argc, char** argv) {
     return layerfs::to_int(layerfs::ExitCode::Failure);
   }
   const std::vector<std::string> arguments(argv, argv + argc);
-  const layerfs::Streams streams{std::cout, std::cerr, ::isatty(STDOUT_FILENO) == 1};
+  const layerfs::Streams streams{std::cout, std::cerr, ::isatty(STDOUT_FILENO) == 1,
+                                 ::isatty(STDERR_FILENO) == 1};
   const int code = layerfs::run_layerfs(arguments, streams, {});
   if (!std::cout.flush() && code == layerfs::to_int(layerfs::ExitCode::Ok)) {
     std::cerr << "layerfs: cannot write to standard output\n";

@@ -1,0 +1,124 @@
+// `layerfs commit` of a layer, in process.
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <fcntl.h>
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "layers/sys/unique_fd.h"
+#include "tests/testlib/tree_maker.h"
+#include "tools/layerfs/app.h"
+
+using namespace layerfs;
+using namespace layerfs::testing;
+
+namespace {
+
+struct Ran {
+  int code;
+  std::string out;
+  std::string err;
+};
+
+Ran commit(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), {"layerfs", "commit"});
+  std::ostringstream out;
+  std::ostringstream err;
+  const int code = run_layerfs(arguments, Streams{out, err, false}, {});
+  return {code, out.str(), err.str()};
+}
+
+}  // namespace
+
+TEST_CASE("commit: the name of the file chooses the compression, the digest is told") {
+  const TempDir dir;
+  make_tree(dir / "l", {"a=1"});
+  make_tree(dir / "u", {"b=2"});
+  make_tree(dir / "out", {});
+  std::string diff_id;
+  for (const auto& [name, magic] : {std::pair{"x.tar", "b"}, std::pair{"x.tar.gz", "\x1f\x8b"},
+                                    std::pair{"x.tar.zst", "\x28\xb5"}}) {
+    const Ran ran = commit({dir / "u", "--lower", dir / "l", "-o", dir / "out/" + name, "--json"});
+    CAPTURE(ran.err);
+    REQUIRE(ran.code == 0);
+    CHECK(read_file(dir / "out/" + name).starts_with(magic));
+    const auto told = nlohmann::json::parse(ran.out);
+    CHECK(told["entries"] == 1);
+    CHECK((diff_id.empty() || told["diff_id"] == diff_id));
+    diff_id = told["diff_id"];
+  }
+  CHECK(names_in(dir / "out").size() == 3);
+}
+
+TEST_CASE("commit: --squash takes all layers") {
+  const TempDir dir;
+  make_tree(dir / "l", {"a=1", "gone=1"});
+  make_tree(dir / "u", {"b=2", ".wh.gone="});
+  make_tree(dir / "flat", {"a=1", "b=2"});
+  const auto digest = [&](const std::vector<std::string>& words) {
+    std::vector<std::string> line = words;
+    line.insert(line.end(), {"-o", dir / "x.tar", "--json"});
+    const Ran ran = commit(line);
+    CAPTURE(ran.err);
+    REQUIRE(ran.code == 0);
+    return nlohmann::json::parse(ran.out)["digest"].get<std::string>();
+  };
+  CHECK(digest({dir / "u", "--lower", dir / "l", "--squash"}) ==
+        digest({dir / "flat", "--squash"}));
+}
+
+TEST_CASE("commit: a failure leaves neither the file nor a part of it, nor harms an old one") {
+  const TempDir dir;
+  make_tree(dir / "l", {"a=1"});
+  make_tree(dir / "u", {"p|"});
+  make_tree(dir / "out", {"x.tar=old"});
+  make_tree(dir / "u", {"@0700"});
+  const Ran ran = commit({dir / "u", "--lower", dir / "l", "-o", dir / "out/x.tar", "--strict"});
+  CHECK(ran.code == 1);
+  CHECK(ran.err.find("root directory") != std::string::npos);
+  CHECK(names_in(dir / "out") == std::vector<std::string>{"x.tar"});
+  CHECK(read_file(dir / "out/x.tar") == "old");
+}
+
+TEST_CASE("commit: an upper that a mount uses is refused") {
+  const TempDir dir;
+  make_tree(dir / "l", {"a=1"});
+  make_tree(dir / "u", {"b=1"});
+  const UniqueFd held(::open((dir / "u").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  REQUIRE(::flock(held.get(), LOCK_EX | LOCK_NB) == 0);
+  const Ran ran = commit({dir / "u", "--lower", dir / "l", "-o", dir / "x.tar"});
+  CHECK(ran.code == 1);
+  CHECK(ran.err.find("mount point") != std::string::npos);
+  CHECK_FALSE(exists(dir / "x.tar"));
+}
+
+TEST_CASE("commit: SOURCE_DATE_EPOCH caps times, and must be a number") {
+  const TempDir dir;
+  make_tree(dir / "l", {"a=1"});
+  make_tree(dir / "u1", {"b=1", "b~2000000000"});
+  make_tree(dir / "u2", {"b=1", "b~1999999999"});
+  const auto digest = [&](const std::string& upper) {
+    const Ran ran = commit({upper, "--lower", dir / "l", "-o", dir / "x.tar", "--json"});
+    REQUIRE(ran.code == 0);
+    return nlohmann::json::parse(ran.out)["digest"].get<std::string>();
+  };
+  CHECK(digest(dir / "u1") != digest(dir / "u2"));
+  ::setenv("SOURCE_DATE_EPOCH", "1500000000", 1);
+  CHECK(digest(dir / "u1") == digest(dir / "u2"));
+  ::setenv("SOURCE_DATE_EPOCH", "soon", 1);
+  CHECK(commit({dir / "u1", "--lower", dir / "l", "-o", dir / "x.tar"}).code == 1);
+  ::unsetenv("SOURCE_DATE_EPOCH");
+}
+
+TEST_CASE("commit: usage errors") {
+  const TempDir dir;
+  make_tree(dir / "u", {});
+  CHECK(commit({}).code == 2);
+  CHECK(commit({dir / "u", "-o", dir / "x.tar"}).code == 2);
+  CHECK(commit({dir / "u", "--lower", dir / "u"}).code == 2);
+  CHECK(commit({dir / "u", "--lower", dir / "u", "-o", "x", "--compression", "lzma"}).code == 2);
+  CHECK(commit({dir / "u", "--lower", dir / "u", "-o", dir / "none/x.tar"}).code == 1);
+}

@@ -1,0 +1,162 @@
+#include "tools/oci/layer_output.h"
+
+#include <zlib.h>
+#include <zstd.h>
+
+#include <catch2/catch.hpp>
+#include <random>
+
+using namespace layerfs;
+using namespace layerfs::oci;
+
+namespace {
+
+class StringSink : public ByteSink {
+ public:
+  Fallible<void> write(std::string_view bytes) override {
+    if (text.size() + bytes.size() > limit) {
+      return Failure{"full"};
+    }
+    text += bytes;
+    return {};
+  }
+  std::string text;
+  std::size_t limit = static_cast<std::size_t>(-1);
+};
+
+// Neither all equal nor all different.
+std::string sample(std::size_t size) {
+  std::mt19937 random(1);  // NOLINT(cert-msc51-cpp): the same each time
+  std::string out;
+  while (out.size() < size) {
+    out += "line " + std::to_string(random() % 1000) + "\n";
+  }
+  out.resize(size);
+  return out;
+}
+
+struct Made {
+  std::string bytes;
+  LayerInfo info;
+};
+
+Made make(const std::string& text, Compression compression, unsigned threads) {
+  StringSink sink;
+  auto output = LayerOutput::create(sink, compression, threads);
+  REQUIRE(output);
+  REQUIRE((*output)->write(text));
+  auto info = (*output)->finish();
+  REQUIRE(info);
+  return {sink.text, *info};
+}
+
+// One member only, as plain gzip programs make it.
+std::string gunzip(const std::string& bytes) {
+  z_stream stream{};
+  REQUIRE(inflateInit2(&stream, 15 + 16) == Z_OK);
+  std::string out(64 << 20, '\0');
+  std::string in = bytes;
+  stream.next_in = reinterpret_cast<Bytef*>(in.data());
+  stream.avail_in = static_cast<uInt>(in.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  CHECK(inflate(&stream, Z_FINISH) == Z_STREAM_END);
+  CHECK(stream.avail_in == 0);
+  out.resize(stream.total_out);
+  inflateEnd(&stream);
+  return out;
+}
+
+std::string unzstd(const std::string& bytes) {
+  std::string out(64 << 20, '\0');
+  const std::size_t size = ZSTD_decompress(out.data(), out.size(), bytes.data(), bytes.size());
+  REQUIRE(ZSTD_isError(size) == 0);
+  out.resize(size);
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("layer output: digests are those of the tar and of what was written") {
+  const std::string text = sample(3 << 20);
+  for (const Codec codec : {Codec::None, Codec::Gzip, Codec::Zstd}) {
+    const Made made = make(text, {codec, std::nullopt}, 2);
+    CHECK(made.info.diff_id == Digest::of(text));
+    CHECK(made.info.digest == Digest::of(made.bytes));
+    CHECK(made.info.tar_bytes == text.size());
+    CHECK(made.info.bytes == made.bytes.size());
+  }
+}
+
+TEST_CASE("layer output: what is compressed comes back, at the edges of blocks too") {
+  for (const std::size_t size : {0UL, 1UL, 262143UL, 262144UL, 262145UL, 1UL << 20, 5000001UL}) {
+    CAPTURE(size);
+    const std::string text = sample(size);
+    CHECK(make(text, {Codec::None, std::nullopt}, 1).bytes == text);
+    CHECK(gunzip(make(text, {Codec::Gzip, std::nullopt}, 3).bytes) == text);
+    CHECK(unzstd(make(text, {Codec::Zstd, std::nullopt}, 3).bytes) == text);
+  }
+}
+
+TEST_CASE("layer output: the bytes do not depend on the number of threads") {
+  const std::string text = sample(20 << 20);
+  for (const Codec codec : {Codec::Gzip, Codec::Zstd}) {
+    const std::string one = make(text, {codec, std::nullopt}, 1).bytes;
+    CHECK(make(text, {codec, std::nullopt}, 2).bytes == one);
+    CHECK(make(text, {codec, std::nullopt}, 7).bytes == one);
+  }
+}
+
+TEST_CASE("layer output: gzip is close to what one thread makes of the whole") {
+  const std::string text = sample(8 << 20);
+  const std::size_t size = make(text, {Codec::Gzip, 6}, 2).bytes.size();
+  uLongf whole = compressBound(text.size());
+  std::string buffer(whole, '\0');
+  REQUIRE(compress2(reinterpret_cast<Bytef*>(buffer.data()), &whole,
+                    reinterpret_cast<const Bytef*>(text.data()), text.size(), 6) == Z_OK);
+  CHECK(static_cast<double>(size) < 1.01 * static_cast<double>(whole));
+}
+
+TEST_CASE("layer output: a failure to write is told, and ends the threads") {
+  for (const Codec codec : {Codec::None, Codec::Gzip, Codec::Zstd}) {
+    StringSink sink;
+    sink.limit = 100000;
+    auto output = LayerOutput::create(sink, {codec, std::nullopt}, 2);
+    REQUIRE(output);
+    std::mt19937_64 random(2);  // NOLINT(cert-msc51-cpp): the same each time
+    Fallible<void> result;
+    for (int i = 0; i < 4000000 && result; ++i) {
+      const std::uint64_t word = random();
+      result = (*output)->write({reinterpret_cast<const char*>(&word), sizeof(word)});
+    }
+    const auto finished = result ? (*output)->finish() : Fallible<LayerInfo>(result.error());
+    REQUIRE_FALSE(finished);
+    CHECK(finished.error().message == "full");
+  }
+}
+
+TEST_CASE("layer output: abandoned half-way it ends by itself") {
+  StringSink sink;
+  auto output = LayerOutput::create(sink, {Codec::Gzip, std::nullopt}, 2);
+  REQUIRE(output);
+  REQUIRE((*output)->write(sample(10 << 20)));
+}
+
+TEST_CASE("compression: words, names and magic") {
+  CHECK(parse_compression("gzip")->codec == Codec::Gzip);
+  CHECK(parse_compression("zstd:19")->level == 19);
+  CHECK(parse_compression("none")->codec == Codec::None);
+  for (const char* wrong :
+       {"", "gz", "gzip:", "gzip:0", "gzip:10", "zstd:20", "zstd:x", "none:1"}) {
+    CAPTURE(wrong);
+    CHECK_FALSE(parse_compression(wrong));
+  }
+  CHECK(codec_of_name("a.tar.gz") == Codec::Gzip);
+  CHECK(codec_of_name("a.tgz") == Codec::Gzip);
+  CHECK(codec_of_name("a.tar.zst") == Codec::Zstd);
+  CHECK(codec_of_name("a.tar") == Codec::None);
+  CHECK(codec_of_magic(make("x", {Codec::Gzip, std::nullopt}, 1).bytes) == Codec::Gzip);
+  CHECK(codec_of_magic(make("x", {Codec::Zstd, std::nullopt}, 1).bytes) == Codec::Zstd);
+  CHECK(codec_of_magic("usr/bin") == Codec::None);
+  CHECK(codec_of_magic("") == Codec::None);
+}

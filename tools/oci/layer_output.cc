@@ -1,0 +1,274 @@
+#include "tools/oci/layer_output.h"
+
+#include <zstd.h>
+
+#include <deque>
+#include <optional>
+#include <string>
+
+namespace layerfs::oci {
+namespace {
+
+// Blocks between two threads: enough that neither waits for the other at every block.
+constexpr std::size_t kQueued = 4;
+// Of gzip a block is a unit of compression, so its size decides the bytes; what is only
+// passed on had better stay in a core's cache.
+constexpr std::size_t block_bytes(Codec codec) {
+  return codec == Codec::Gzip ? 256 * 1024 : 128 * 1024;
+}
+// Independent of the number of threads, as the output must be.
+constexpr int kZstdJobBytes = 4 << 20;
+
+}  // namespace
+
+// Runs in the writer's thread.
+class LayerOutput::Encoder {
+ public:
+  explicit Encoder(ByteSink& to) : to_(to) {}
+  Encoder(const Encoder&) = delete;
+  Encoder& operator=(const Encoder&) = delete;
+  virtual ~Encoder() = default;
+
+  virtual Fallible<void> add(SharedBlock block) = 0;
+  virtual Fallible<void> end() = 0;
+  // nullopt: what is written is the tar itself.
+  virtual std::optional<Digest> digest() { return hash_.finish(); }
+  std::uint64_t bytes() const { return bytes_; }
+
+  void run(Channel<SharedBlock>& from) {
+    while (auto block = from.pop()) {
+      if (auto added = add(std::move(*block)); !added) {
+        failure_ = added.error();
+        from.abandon();
+        return;
+      }
+    }
+    if (auto ended = end(); !ended) {
+      failure_ = ended.error();
+    }
+  }
+  const std::optional<Failure>& failure() const { return failure_; }
+
+ protected:
+  Fallible<void> put(std::string_view bytes) {
+    hash_.add(bytes);
+    return put_unhashed(bytes);
+  }
+  Fallible<void> put_unhashed(std::string_view bytes) {
+    bytes_ += bytes.size();
+    return to_.write(bytes);
+  }
+
+ private:
+  ByteSink& to_;
+  Sha256 hash_;
+  std::uint64_t bytes_ = 0;
+  std::optional<Failure> failure_;
+};
+
+class LayerOutput::RawEncoder : public Encoder {
+ public:
+  using Encoder::Encoder;
+  Fallible<void> add(SharedBlock block) override { return put_unhashed(block->bytes()); }
+  Fallible<void> end() override { return {}; }
+  std::optional<Digest> digest() override { return std::nullopt; }
+};
+
+class LayerOutput::GzipEncoder : public Encoder {
+ public:
+  GzipEncoder(ByteSink& to, unsigned threads, int level)
+      : Encoder(to), most_jobs_(threads + 2), pool_(threads, level) {}
+
+  Fallible<void> add(SharedBlock block) override {
+    auto job = std::make_shared<DeflateJob>(block, std::move(before_));
+    before_ = std::move(block);
+    jobs_.push_back(job);
+    pool_.add(std::move(job));
+    return jobs_.size() > most_jobs_ ? write_first() : Fallible<void>();
+  }
+  Fallible<void> end() override {
+    LFS_TRY(write_header());
+    while (!jobs_.empty()) {
+      LFS_TRY(write_first());
+    }
+    return put(gzip_trailer(crc_, size_));
+  }
+
+ private:
+  Fallible<void> write_header() {
+    if (begun_) {
+      return {};
+    }
+    begun_ = true;
+    return put(gzip_header());
+  }
+  Fallible<void> write_first() {
+    LFS_TRY(write_header());
+    const DeflateJob::Output output = jobs_.front()->take();
+    jobs_.pop_front();
+    crc_ = join_crc(crc_, output.crc, output.size);
+    size_ += output.size;
+    return put(output.deflated);
+  }
+
+  std::size_t most_jobs_;
+  bool begun_ = false;
+  std::uint32_t crc_ = 0;
+  std::uint64_t size_ = 0;
+  SharedBlock before_;
+  std::deque<std::shared_ptr<DeflateJob>> jobs_;
+  GzipPool pool_;
+};
+
+class LayerOutput::ZstdEncoder : public Encoder {
+ public:
+  static Fallible<std::unique_ptr<ZstdEncoder>> create(ByteSink& to, unsigned threads, int level) {
+    std::unique_ptr<ZstdEncoder> encoder(new ZstdEncoder(to));
+    // With one worker or more the frame is the same for any number of them; without, it is
+    // another (zstd.h, ZSTD_c_nbWorkers).
+    for (const auto& [parameter, value] :
+         {std::pair{ZSTD_c_compressionLevel, level}, std::pair{ZSTD_c_checksumFlag, 1},
+          std::pair{ZSTD_c_nbWorkers, static_cast<int>(threads)},
+          std::pair{ZSTD_c_jobSize, kZstdJobBytes}}) {
+      if (ZSTD_isError(ZSTD_CCtx_setParameter(encoder->context_, parameter, value)) != 0) {
+        return Failure{"libzstd was built without threads; use gzip"};
+      }
+    }
+    return encoder;
+  }
+  ~ZstdEncoder() override { ZSTD_freeCCtx(context_); }
+
+  Fallible<void> add(SharedBlock block) override {
+    const std::string_view bytes = block->bytes();
+    ZSTD_inBuffer in{bytes.data(), bytes.size(), 0};
+    while (in.pos < in.size) {
+      LFS_TRY(step(in, ZSTD_e_continue).error_or_nothing());
+    }
+    return {};
+  }
+  Fallible<void> end() override {
+    ZSTD_inBuffer in{nullptr, 0, 0};
+    for (;;) {
+      const Step stepped = step(in, ZSTD_e_end);
+      LFS_TRY(stepped.error_or_nothing());
+      if (stepped.left == 0) {
+        return {};
+      }
+    }
+  }
+
+ private:
+  struct Step {
+    std::size_t left;
+    std::optional<Failure> failure;
+    Fallible<void> error_or_nothing() const {
+      return failure ? Fallible<void>(*failure) : Fallible<void>();
+    }
+  };
+
+  explicit ZstdEncoder(ByteSink& to)
+      : Encoder(to), context_(ZSTD_createCCtx()), buffer_(ZSTD_CStreamOutSize(), '\0') {}
+
+  Step step(ZSTD_inBuffer& in, ZSTD_EndDirective directive) {
+    ZSTD_outBuffer out{buffer_.data(), buffer_.size(), 0};
+    const std::size_t left = ZSTD_compressStream2(context_, &out, &in, directive);
+    if (ZSTD_isError(left) != 0) {
+      return {0, Failure{std::string("cannot compress: ") + ZSTD_getErrorName(left)}};
+    }
+    if (auto written = put({buffer_.data(), out.pos}); !written) {
+      return {0, written.error()};
+    }
+    return {left, std::nullopt};
+  }
+
+  ZSTD_CCtx* context_;
+  std::string buffer_;
+};
+
+LayerOutput::LayerOutput(Codec codec)
+    : codec_(codec), pool_(block_bytes(codec)), to_hash_(kQueued), to_encode_(kQueued) {}
+
+Fallible<std::unique_ptr<LayerOutput>> LayerOutput::create(ByteSink& to, Compression compression,
+                                                           unsigned threads) {
+  std::unique_ptr<LayerOutput> output(new LayerOutput(compression.codec));
+  switch (compression.codec) {
+    case Codec::None:
+      output->encoder_ = std::make_unique<RawEncoder>(to);
+      break;
+    case Codec::Gzip:
+      output->encoder_ =
+          std::make_unique<GzipEncoder>(to, threads, compression.level.value_or(kGzipLevel));
+      break;
+    case Codec::Zstd: {
+      LFS_ASSIGN(output->encoder_,
+                 ZstdEncoder::create(to, threads, compression.level.value_or(kZstdLevel)));
+      break;
+    }
+  }
+  LayerOutput& self = *output;
+  self.hasher_ = std::thread([&self] {
+    while (const auto block = self.to_hash_.pop()) {
+      self.tar_hash_.add((*block)->bytes());
+    }
+  });
+  self.writer_ = std::thread([&self] { self.encoder_->run(self.to_encode_); });
+  return output;
+}
+
+LayerOutput::~LayerOutput() {
+  to_encode_.abandon();
+  stop();
+}
+
+void LayerOutput::stop() {
+  to_hash_.close();
+  to_encode_.close();
+  if (hasher_.joinable()) {
+    hasher_.join();
+  }
+  if (writer_.joinable()) {
+    writer_.join();
+  }
+}
+
+Failure LayerOutput::failure() const {
+  return encoder_->failure().value_or(Failure{"the layer's writer has stopped"});
+}
+
+Fallible<BlockSink::Space> LayerOutput::space() {
+  if (!block_) {
+    block_ = pool_.take();
+  }
+  return Space{block_->data.get() + block_->used, block_->capacity - block_->used};
+}
+
+Fallible<void> LayerOutput::filled(std::size_t size) {
+  block_->used += size;
+  tar_bytes_ += size;
+  return block_->used == block_->capacity ? send() : Fallible<void>();
+}
+
+Fallible<void> LayerOutput::send() {
+  const SharedBlock block = std::move(block_);
+  if (!to_encode_.push(block)) {
+    stop();
+    return failure();
+  }
+  to_hash_.push(block);
+  return {};
+}
+
+Fallible<LayerInfo> LayerOutput::finish() {
+  if (block_ && block_->used > 0) {
+    LFS_TRY(send());
+  }
+  stop();
+  if (encoder_->failure()) {
+    return failure();
+  }
+  const Digest diff_id = tar_hash_.finish();
+  return LayerInfo{diff_id, encoder_->digest().value_or(diff_id), tar_bytes_, encoder_->bytes(),
+                   codec_};
+}
+
+}  // namespace layerfs::oci
