@@ -135,12 +135,6 @@ Result<Staged> WritableLayer::stage_copy(const CopySource& source) {
   return staged;
 }
 
-Result<TempEntry> WritableLayer::stage_whiteout() {
-  TempEntry entry(workdir_.fd(), workdir_.temp_name());
-  LFS_TRY(sys::mknod_at(entry.at(), S_IFCHR, 0));
-  return entry;
-}
-
 Status WritableLayer::set_owner(sys::At at, const Identity& old, uid_t uid, gid_t gid) {
   // A symlink takes no user attributes: it has the owner that it really has.
   if (!overrides_ || S_ISLNK(old.mode)) {

@@ -70,9 +70,6 @@ class WritableLayer {
   // times in the order in which none undoes another; on disk before it returns, unless
   // volatile. A source that ends early is EIO.
   Result<Staged> stage_copy(const CopySource& source);
-  // A whiteout for `name` built in work/, to be renamed over an object of that name.
-  // Overlay form only.
-  Result<TempEntry> stage_whiteout();
 
   // Owner and mode of an existing object. `old` is what it was. A new owner may cost it
   // set-id bits, by the daemon's rights.

@@ -89,6 +89,11 @@ Result<std::uint64_t> copy_content(int from, int to, std::uint64_t size) {
   if (size == 0) {
     return std::uint64_t{0};
   }
+  LFS_ASSIGN(const struct statx st, stat_at({from}));
+  if (st.stx_size < size) {
+    // Beyond its end, SEEK_DATA would call it a hole: a copy padded with zeros.
+    return Errno(EIO);
+  }
   if (::ioctl(to, FICLONE, from) == 0) {
     return std::uint64_t{0};
   }

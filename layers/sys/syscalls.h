@@ -130,9 +130,9 @@ class DirReader {
   std::size_t position_ = 0;
 };
 
-// Copies the whole content of `from` to the empty file `to` of `size` bytes' length:
-// by reflink, else copy_file_range over the data segments only (holes stay holes),
-// else read and write. Returns the bytes of data copied (0 for a reflink).
+// Copies the first `size` bytes of `from` to the empty file `to`, or all of it: by
+// reflink, else copy_file_range over the data segments only (holes stay holes), else read
+// and write. Returns the bytes of data copied (0 for a reflink). EIO: `from` has fewer.
 Result<std::uint64_t> copy_content(int from, int to, std::uint64_t size);
 
 // pread(2) until `size` bytes or the end of the file; returns the bytes read.
