@@ -40,6 +40,9 @@ Result<std::size_t> FileSystem::write(NodeId node, std::string_view bytes, off_t
   LFS_ASSIGN(const auto capability, sys::KeptCapability::of(fd->get()));
   const auto written = write_all(fd->get(), bytes, offset);
   LFS_TRY(capability.restore());
+  if (from == WriteFrom::Pages) {
+    return written;
+  }
   const struct timespec times[2] = {{0, UTIME_OMIT}, {st.stx_mtime.tv_sec, st.stx_mtime.tv_nsec}};
   LFS_TRY(sys::utimens_at({fd->get()}, times));
   return written;

@@ -137,9 +137,10 @@ class FileSystem {
   enum class Access { Read, Write };
   Result<SharedFd> data(NodeId node, Access access);
   // pwrite(2) of all of `bytes`; fewer only if a part has been written before an error.
-  // Cache: the kernel writes out what it gathered. It has the time of the writing and
-  // tells it by set_attributes(), before or after; the time of writing out is nobody's.
-  enum class WriteFrom { Caller, Cache };
+  // Pages: the kernel writes out what was changed in its page cache, through a mapping at
+  // least. Cache: as Pages, with the writeback cache: it has the time of the writing and tells
+  // it by set_attributes(), before or after; the time of writing out is nobody's.
+  enum class WriteFrom { Caller, Pages, Cache };
   Result<std::size_t> write(NodeId node, std::string_view bytes, off_t offset, WriteFrom from);
   // Whether data(node, Read) is in a layer that takes writes (so, in the same file that
   // writing uses).

@@ -200,8 +200,9 @@ void on_read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset,
 void on_write(fuse_req_t req, fuse_ino_t ino, const char* data, std::size_t size, off_t offset,
               fuse_file_info* fi) {
   serve(req, Op::Write, [&](FuseContext& context) -> Answer {
-    const auto from =
-        fi->writepage != 0 ? FileSystem::WriteFrom::Cache : FileSystem::WriteFrom::Caller;
+    using From = FileSystem::WriteFrom;
+    const From pages = context.settings.io == IoMode::Cached ? From::Cache : From::Pages;
+    const From from = fi->writepage != 0 ? pages : From::Caller;
     const auto written = context.fs.write(ino, {data, size}, offset, from);
     if (!written) {
       return written.error();

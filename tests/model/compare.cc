@@ -201,7 +201,7 @@ Verdict Comparer::attributes(const std::string& what, const struct stat& oracle,
     verdict = numbers("rdev", what, static_cast<std::int64_t>(oracle.st_rdev),
                       static_cast<std::int64_t>(mount.st_rdev));
   }
-  if (!verdict) {
+  if (!verdict && options_.device_numbers) {
     verdict = numbers("st_dev", what, static_cast<std::int64_t>(device_),
                       static_cast<std::int64_t>(mount.st_dev));
   }

@@ -21,6 +21,7 @@ using Verdict = std::optional<Difference>;
 struct CompareOptions {
   bool directory_nlink = true;
   bool inode_numbers = true;
+  bool device_numbers = true;        // one st_dev for all
   bool listed_inode_numbers = true;  // d_ino == st_ino, that of ".." too
   // Kinds of difference that are passed over, to find what else there is.
   std::unordered_set<std::string> ignored;

@@ -35,6 +35,8 @@ struct RunSettings {
   CompareOptions compare;
   std::string dir;  // an empty directory to work in
   Sabotage sabotage = Sabotage::None;
+  // Before an upper becomes a lower and at the end: kernel overlayfs must show the same tree.
+  bool verify_with_overlayfs = false;
   // A descriptor opened for reading may show the data from before copy-up.
   bool stale_readers = false;
   // Files written through a mapping: the mount may not know the time.

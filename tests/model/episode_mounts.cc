@@ -61,6 +61,9 @@ Verdict Runner::set_up() {
   if (!oracle_.attach(oracle_root())) {
     return Difference{"harness", "cannot open the oracle"};
   }
+  for (const int hidden : merged.hidden_names) {
+    counts_hidden_names_ = counts_hidden_names_ || hidden != 0;
+  }
   for (const std::vector<std::string>& names : merged.links) {
     struct stat st {};
     if (::fstatat(oracle_.root(), names.front().c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) {
@@ -162,13 +165,52 @@ Verdict Runner::remount() {
   return verdict ? verdict : compare_all();
 }
 
-Verdict Runner::rotate() {
+// Afterwards the upper tells everything without its work directory.
+Verdict Runner::take_down_for_good() {
   give_every_link_a_name_above();
   Verdict verdict = compare_all();
   if (!verdict) {
     verdict = take_down();
   }
+  if (!verdict && settings_.verify_with_overlayfs && !counts_hidden_names_) {
+    verdict = overlayfs_agrees();
+  }
+  return verdict;
+}
+
+Verdict Runner::overlayfs_agrees() {
+  MountSettings settings;
+  settings.kind = FsKind::Overlay;
+  settings.read_only = true;
+  MountDirs dirs = dirs_;
+  dirs.mountpoint = at("overlayfs");
+  ::mkdir(dirs.mountpoint.c_str(), 0755);
+  MountedTree overlayfs(settings);
+  if (std::string error = overlayfs.mount(dirs); !error.empty()) {
+    return Difference{"overlayfs", error};
+  }
+  const int root = ::open(dirs.mountpoint.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  CompareOptions options = settings_.compare;
+  // What kernel overlayfs documents as its own way. A link count has one more: the name in
+  // our index.
+  options.ignored.insert("nlink");
+  options.directory_nlink = false;
+  options.inode_numbers = false;
+  options.listed_inode_numbers = false;
+  options.device_numbers = false;
+  Verdict verdict = Comparer(oracle_.root(), root, options).tree(".");
+  ::close(root);
+  if (::chdir("/") < 0 || !overlayfs.unmount().empty()) {
+    ::umount2(dirs.mountpoint.c_str(), MNT_DETACH);
+  }
   if (verdict) {
+    verdict->kind = "overlayfs: " + verdict->kind;
+  }
+  return verdict;
+}
+
+Verdict Runner::rotate() {
+  if (Verdict verdict = take_down_for_good()) {
     return verdict;
   }
   dirs_.lowers.insert(dirs_.lowers.begin(), dirs_.upper);
@@ -176,7 +218,7 @@ Verdict Runner::rotate() {
   forget_link_counts(dirs_.upper);
   lower_state_.insert(lower_state_.begin(), describe_layer(dirs_.upper));
   fresh_upper();
-  verdict = mount_again(false);
+  Verdict verdict = mount_again(false);
   return verdict ? verdict : compare_all();
 }
 

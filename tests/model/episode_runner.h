@@ -42,6 +42,8 @@ class Runner {
   Verdict on_mount(const Op& op);
   Verdict remount();
   Verdict rotate();
+  Verdict take_down_for_good();
+  Verdict overlayfs_agrees();
   void give_every_link_a_name_above();
   void forget_caches();
   Verdict compare_all();
@@ -58,6 +60,7 @@ class Runner {
   std::vector<int> open_in_oracle() const;
   void forget_orphans();
   Verdict result_differs(const Op& op, const Outcome& expected, const Outcome& got);
+  Outcome run_in_oracle(const Op& op);
   bool may_be_refused(const Op& op) const;
   bool result_may_differ(const Op& op);
   void log_op(const Op& op);
@@ -81,6 +84,8 @@ class Runner {
   std::array<DirWatch, kDirSlots> watches_;
   // Inode numbers of the oracle's objects that have or had several names in a lower layer.
   std::unordered_set<std::uint64_t> linked_below_;
+  // Names that a layer hides are still counted, relative to an inode in that layer.
+  bool counts_hidden_names_ = false;
   std::int64_t done_ = 0;
 };
 

@@ -45,6 +45,7 @@ Runs random operations on a mount and on a plain directory and compares them.
   --ignore KIND               pass over: "directory mtime" mtime nlink size xattrs
                               d_ino "d_ino of .." "set-id bits" "result of OPERATION"
   --now-tolerance SECONDS     times that were set to now may differ by it      [2]
+  --verify-with-overlayfs     each upper, done with, is also read by kernel overlayfs
   --stale-readers             a descriptor opened for reading may miss later writes
   --stale-map-times           writes through a mapping may miss st_mtime
   --replay FILE               run the layers and operations in FILE instead
@@ -108,6 +109,9 @@ bool set_flag(Options& options, const std::string& key) {
     options.op_options.drop_caches = false;
   } else if (key == "--no-odd-links") {
     options.odd_links = false;
+  } else if (key == "--verify-with-overlayfs") {
+    options.run.verify_with_overlayfs = true;
+    options.init = false;  // it has none
   } else if (key == "--stale-readers") {
     options.run.stale_readers = true;
   } else if (key == "--stale-map-times") {
@@ -235,6 +239,16 @@ void prepare_ground(Options& options) {
   }
   options.run.dir = base + "/run";
   ::mkdir(options.run.dir.c_str(), 0755);
+  if (mount.kind == FsKind::Overlay || options.run.verify_with_overlayfs) {
+    const std::string& dir = options.run.dir;  // emptied before each run
+    const std::string layers = "lowerdir=" + dir + "/a:" + dir + "/b";
+    ::mkdir((dir + "/a").c_str(), 0755);
+    ::mkdir((dir + "/b").c_str(), 0755);
+    if (::mount("overlay", dir.c_str(), "overlay", 0, layers.c_str()) < 0) {
+      skip(std::string("no kernel overlayfs: ") + std::strerror(errno));
+    }
+    ::umount2(dir.c_str(), MNT_DETACH);
+  }
   // No supplementary groups: those that operations run as have none either.
   if (::setgroups(0, nullptr) < 0) {
     skip(std::string("setgroups: ") + std::strerror(errno));
@@ -248,7 +262,8 @@ Episode make_episode(const Options& options, std::uint64_t seed, std::int64_t co
   tree.layers = static_cast<int>(random.between(1, options.layers));
   tree.odd_links = options.odd_links;
   tree.long_name = options.op_options.long_name;
-  tree.overlay_forms_only = options.run.mount.kind == FsKind::Overlay;
+  tree.overlay_forms_only =
+      options.run.mount.kind == FsKind::Overlay || options.run.verify_with_overlayfs;
   episode.init = options.init && options.run.mount.kind == FsKind::Layerfs && tree.layers > 1 &&
                  random.chance(20);
   episode.op_options = options.op_options;

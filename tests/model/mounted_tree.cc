@@ -115,10 +115,12 @@ std::string MountedTree::mount_overlay(const MountDirs& dirs) {
   if (::chdir(base.c_str()) < 0) {
     return failure(base);
   }
-  const std::string options = "lowerdir=" + lowers + ",upperdir=" + relative(dirs.upper) +
-                              ",workdir=" + relative(dirs.work) +
-                              ",redirect_dir=on,metacopy=on,index=on,xino=on";
-  const int result = ::mount("overlay", dirs.mountpoint.c_str(), "overlay", 0, options.c_str());
+  const std::string options =
+      "lowerdir=" + lowers + ",upperdir=" + relative(dirs.upper) +
+      ",workdir=" + relative(dirs.work) +
+      ",redirect_dir=on,metacopy=on,xino=on,index=" + (settings_.read_only ? "off" : "on");
+  const int result = ::mount("overlay", dirs.mountpoint.c_str(), "overlay",
+                             settings_.read_only ? MS_RDONLY : 0, options.c_str());
   const std::string error = result < 0 ? failure("mount of overlay, " + options) : "";
   return ::chdir("/") < 0 ? failure("/") : error;
 }

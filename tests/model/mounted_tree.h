@@ -13,6 +13,7 @@ enum class FsKind { Plain, Overlay, Layerfs };
 
 struct MountSettings {
   FsKind kind = FsKind::Plain;
+  bool read_only = false;  // overlayfs only: the layers as somebody else wrote them
   std::string io = "cached";
   // layerfsd; or instead commands with {lowers} {upper} {work} {init} {mountpoint} {io}.
   std::string daemon;
