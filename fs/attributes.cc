@@ -196,6 +196,13 @@ Result<std::string> FileSystem::get_xattr(NodeId id, const std::string& name) {
   if (!value) {
     return Errno(ENODATA);
   }
+  if (name == kAclAccessXattr) {
+    // Where override_stat has the mode, the stored ACL goes with the stored one.
+    LFS_ASSIGN(const Observed observed, observe(located.at(), node->layer));
+    if (((observed.identity.mode ^ observed.st.stx_mode) & 0777) != 0) {
+      return acl_with_mode(*value, observed.identity.mode);
+    }
+  }
   return std::move(*value);
 }
 
@@ -217,19 +224,15 @@ Status FileSystem::set_xattr(NodeId id, const std::string& name, std::string_vie
   const SharedTree lock(tree_);
   LFS_ASSIGN(Node * node, node_of(id));
   LFS_ASSIGN(const Located located, locate(*node));
-  LFS_TRY(sys::set_xattr(located.at(), name.c_str(), value, flags));
-  if (name != kAclAccessXattr) {
-    return {};
-  }
-  // fs/posix_acl.c: posix_acl_update_mode, by the daemon's rights so far
-  LFS_ASSIGN(const Observed now, observe(located.at(), node->layer));
-  const mode_t mode = now.identity.mode;
   WritableLayer* layer = writable(node->layer);
-  if ((mode & S_ISGID) == 0 || layer == nullptr ||
-      caller.in_group_or_capable(options_.gids.to_shown(now.identity.gid))) {
-    return {};
+  if (name != kAclAccessXattr || layer == nullptr) {
+    return sys::set_xattr(located.at(), name.c_str(), value, flags);
   }
-  return layer->set_mode(located.at(), now.identity, mode & ~static_cast<mode_t>(S_ISGID));
+  LFS_ASSIGN(const Observed observed, observe(located.at(), node->layer));
+  const Identity& old = observed.identity;
+  const bool keep_set_group_id =
+      (old.mode & S_ISGID) == 0 || caller.in_group_or_capable(options_.gids.to_shown(old.gid));
+  return layer->set_access_acl(located.at(), old, std::string(value), flags, keep_set_group_id);
 }
 
 Status FileSystem::remove_xattr(NodeId id, const std::string& name) {

@@ -136,7 +136,46 @@ bool mask_against_mode(Acl& acl, mode_t& mode) {
   return says_more;
 }
 
+// The entry of an access ACL for each class of the mode's permissions; the mask is the
+// group's where there is one.
+struct Classes {
+  AclEntry* owner;
+  AclEntry* group;
+  AclEntry* other;
+};
+
+Classes classes_of(Acl& acl) {
+  Classes classes{&acl.front(), nullptr, &acl.back()};
+  for (AclEntry& entry : acl) {
+    if (entry.tag == ACL_GROUP_OBJ || entry.tag == ACL_MASK) {
+      classes.group = &entry;
+    }
+  }
+  return classes;
+}
+
 }  // namespace
+
+Result<std::optional<mode_t>> mode_of_acl(std::string_view value) {
+  LFS_ASSIGN(Acl acl, parse(value));
+  if (acl.empty()) {
+    return std::optional<mode_t>();
+  }
+  const Classes classes = classes_of(acl);
+  return std::optional<mode_t>(classes.owner->permissions << 6U | classes.group->permissions << 3U |
+                               classes.other->permissions);
+}
+
+Result<std::string> acl_with_mode(std::string_view value, mode_t mode) {
+  LFS_ASSIGN(Acl acl, parse(value));
+  if (!acl.empty()) {
+    const Classes classes = classes_of(acl);
+    classes.owner->permissions = mode >> 6U & kPermissions;
+    classes.group->permissions = mode >> 3U & kPermissions;
+    classes.other->permissions = mode & kPermissions;
+  }
+  return format(acl);
+}
 
 Result<InheritedAcl> inherit_acl(const std::optional<std::string>& parent_default, mode_t mode,
                                  mode_t umask, bool is_directory) {

@@ -6,6 +6,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "layers/sys/result.h"
 
@@ -27,5 +28,11 @@ struct InheritedAcl {
 // inherits nothing. EINVAL: not a well-formed ACL.
 Result<InheritedAcl> inherit_acl(const std::optional<std::string>& parent_default, mode_t mode,
                                  mode_t umask, bool is_directory);
+
+// The permission bits that go with an access ACL, where the mode is kept apart from it:
+// those it stands for (fs/posix_acl.c: posix_acl_equiv_mode; unset: it has no entries), and
+// the ACL after a change of the mode (posix_acl_chmod). EINVAL: not well-formed.
+Result<std::optional<mode_t>> mode_of_acl(std::string_view value);
+Result<std::string> acl_with_mode(std::string_view value, mode_t mode);
 
 }  // namespace layerfs

@@ -58,17 +58,28 @@ Result<Staged> WritableLayer::stage_new(const NewObject& object) {
     LFS_TRY(sys::mknod_at(at, (mode & S_IFMT) | 0600, object.identity.rdev));
   }
   LFS_TRY(give_owner(staged.fd ? sys::At{staged.fd.get()} : at, object.identity));
-  LFS_TRY(give_mode(at, object.identity));
   if (object.access_acl) {
-    LFS_TRY(sys::set_xattr(at, kAclAccessXattr, *object.access_acl));
+    LFS_TRY(give_acl(at, mode, *object.access_acl));
   }
   if (object.default_acl) {
     LFS_TRY(sys::set_xattr(at, kAclDefaultXattr, *object.default_acl));
   }
+  // After the ACL, which changes the mode.
+  LFS_TRY(give_mode(at, object.identity));
   return staged;
 }
 
-Status WritableLayer::copy_attributes(const CopySource& source, sys::At to) {
+Status WritableLayer::give_acl(sys::At at, mode_t mode, const std::string& value) {
+  if (!overrides_) {
+    return sys::set_xattr(at, kAclAccessXattr, value);
+  }
+  // It sets the stored mode, which must not take the file from the daemon.
+  LFS_ASSIGN(const std::string usable, acl_with_mode(value, usable_mode(mode)));
+  return sys::set_xattr(at, kAclAccessXattr, usable);
+}
+
+Status WritableLayer::copy_attributes(const CopySource& source, const Identity& identity,
+                                      sys::At to) {
   LFS_ASSIGN(const auto names, sys::list_xattrs(source.at));
   for (const std::string& name : names) {
     if (!is_copied_xattr(name)) {
@@ -78,7 +89,8 @@ Status WritableLayer::copy_attributes(const CopySource& source, sys::At to) {
     if (!value) {
       return Errno(EIO);  // listed a moment ago, and nobody may change a lower
     }
-    const auto set = sys::set_xattr(to, name.c_str(), *value);
+    const auto set = name == kAclAccessXattr ? give_acl(to, identity.mode, *value)
+                                             : sys::set_xattr(to, name.c_str(), *value);
     // Where the process may not set security attributes the kernel would not have
     // honoured them for it either; anything else lost is wrong data.
     const bool may_lack = name.starts_with("security.") && overrides_;
@@ -115,7 +127,7 @@ Result<Staged> WritableLayer::stage_copy(const CopySource& source) {
   // Changing the owner drops set-id bits and security.capability, and setting an access
   // ACL changes the mode: owner, attributes, mode; times after everything.
   LFS_TRY(give_owner(self, identity));
-  LFS_TRY(copy_attributes(source, self));
+  LFS_TRY(copy_attributes(source, identity, self));
   LFS_TRY(give_mode(at, identity));
   if (source.origin && marks_.has_xattrs()) {
     LFS_ASSIGN(const auto own, sys::stat_at(self));
@@ -154,6 +166,29 @@ Status WritableLayer::set_mode(sys::At at, const Identity& old, mode_t mode) {
   identity.mode = (old.mode & S_IFMT) | (mode & 07777);
   LFS_TRY(sys::set_xattr(at, kOverrideStatXattr, override_value(identity)));
   return sys::chmod_at(at, usable_mode(identity.mode));
+}
+
+Status WritableLayer::set_access_acl(sys::At at, const Identity& old, const std::string& value,
+                                     int flags, bool keep_set_group_id) {
+  Identity identity = old;
+  std::string stored = value;
+  if (overrides_) {
+    LFS_ASSIGN(const std::optional<mode_t> permissions, mode_of_acl(value));
+    if (permissions) {
+      identity.mode = (identity.mode & ~static_cast<mode_t>(0777)) | *permissions;
+    }
+    LFS_ASSIGN(stored, acl_with_mode(value, usable_mode(identity.mode)));
+  }
+  LFS_TRY(sys::set_xattr(at, kAclAccessXattr, stored, flags));
+  if (!overrides_) {
+    LFS_ASSIGN(const struct statx st, sys::stat_at(at));
+    identity.mode = st.stx_mode;
+  }
+  if (!keep_set_group_id) {
+    identity.mode &= ~static_cast<mode_t>(S_ISGID);
+  }
+  const bool changes = overrides_ || ((identity.mode ^ old.mode) & S_ISGID) != 0;
+  return changes ? set_mode(at, old, identity.mode) : Status();
 }
 
 Status WritableLayer::publish(TempEntry& entry, bool is_directory, int dir, const std::string& name,

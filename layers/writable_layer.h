@@ -76,6 +76,11 @@ class WritableLayer {
   Status set_owner(sys::At at, const Identity& old, uid_t uid, gid_t gid);
   Status set_mode(sys::At at, const Identity& old, mode_t mode);
 
+  // An access ACL, with the mode that it stands for (fs/posix_acl.c:
+  // posix_acl_update_mode). `flags` as setxattr(2)'s.
+  Status set_access_acl(sys::At at, const Identity& old, const std::string& value, int flags,
+                        bool keep_set_group_id);
+
   // Publishes a staged object as `name` in `dir`. `over_whiteout`: the layer has a
   // whiteout of that name, which this replaces.
   // CRASH: the name shows what it did before, or the new object.
@@ -86,7 +91,9 @@ class WritableLayer {
   // Owner; with override_stat the mode too, which it holds.
   Status give_owner(sys::At self, const Identity& identity);
   Status give_mode(sys::At at, const Identity& identity);
-  Status copy_attributes(const CopySource& source, sys::At to);
+  // An access ACL of an object that has `mode`, or will have.
+  Status give_acl(sys::At at, mode_t mode, const std::string& value);
+  Status copy_attributes(const CopySource& source, const Identity& identity, sys::At to);
 
   LayerIndex index_;
   Workdir workdir_;

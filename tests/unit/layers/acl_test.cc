@@ -247,3 +247,31 @@ TEST_CASE("a malformed ACL is EINVAL") {
     }
   }
 }
+
+TEST_CASE("the mode of an access ACL is that of owner, mask or else group, and others") {
+  const auto small = acl_value({{kUserObj, 6}, {kGroupObj, 4}, {kOther, 1}});
+  const auto large =
+      acl_value({{kUserObj, 7}, {kUser, 7, 1000}, {kGroupObj, 1}, {kMask, 5}, {kOther, 0}});
+  CHECK(**mode_of_acl(small) == 0641);
+  CHECK(**mode_of_acl(large) == 0750);
+  CHECK_FALSE(mode_of_acl(acl_value({}))->has_value());
+  CHECK(mode_of_acl("no ACL").error().value() == EINVAL);
+}
+
+TEST_CASE("a mode put into an access ACL changes owner, mask or else group, and others") {
+  CHECK(*acl_with_mode(acl_value({{kUserObj, 6}, {kGroupObj, 4}, {kOther, 1}}), 0100427) ==
+        acl_value({{kUserObj, 4}, {kGroupObj, 2}, {kOther, 7}}));
+  CHECK(*acl_with_mode(acl_value({{kUserObj, 7},
+                                  {kUser, 7, 1000},
+                                  {kGroupObj, 1},
+                                  {kGroup, 6, 8},
+                                  {kMask, 5},
+                                  {kOther, 0}}),
+                       06031) == acl_value({{kUserObj, 0},
+                                            {kUser, 7, 1000},
+                                            {kGroupObj, 1},
+                                            {kGroup, 6, 8},
+                                            {kMask, 3},
+                                            {kOther, 1}}));
+  CHECK(acl_with_mode("no ACL", 0644).error().value() == EINVAL);
+}
