@@ -226,6 +226,11 @@ class FileSystem {
   bool is_merged(const Node& dir) const;
   bool is_removed(const Node& dir) const;
 
+  // providers.cc
+  std::string host_path(LayerIndex layer, const std::string& below) const;
+  std::vector<Provider> directory_providers(const Node& node) const;
+  Result<std::vector<Provider>> file_providers(const Node& node) const;
+
   // lookup.cc. Without `exclusive` the answer may be "needs the lock exclusively":
   // nullopt or nullptr.
   Result<std::optional<NodeEntry>> lookup_locked(NodeId parent, std::string_view name,

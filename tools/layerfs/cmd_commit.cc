@@ -15,8 +15,6 @@
 namespace layerfs {
 namespace {
 
-constexpr const char* kName = "commit";
-
 template <class T>
 Outcome<T> to_outcome(oci::Fallible<T> result) {
   if (!result) {
@@ -163,18 +161,12 @@ Command describe_commit() {
 
 int cmd_commit(Arguments arguments, const Streams& streams, const Environment& /*environment*/) {
   CommitOptions options;
-  const Command command = options.command();
-  auto parsed = parse_arguments(command, arguments);
-  if (!parsed) {
-    return report(parsed.error(), kName, streams);
-  }
-  if (parsed->help) {
-    streams.out << help_text(command);
-    return to_int(ExitCode::Ok);
-  }
-  const InterruptGuard guard;
-  auto done = run(parsed->positionals, options, streams);
-  return done ? to_int(ExitCode::Ok) : report(done.error(), kName, streams);
+  return run_command(options.command(), arguments, streams,
+                     [&](const std::vector<std::string>& positionals) -> Outcome<int> {
+                       const InterruptGuard guard;
+                       LFS_TRY(run(positionals, options, streams));
+                       return to_int(ExitCode::Ok);
+                     });
 }
 
 }  // namespace layerfs

@@ -12,8 +12,6 @@
 namespace layerfs {
 namespace {
 
-constexpr const char* kName = "diff";
-
 struct DiffOptions {
   LayerWords words;
   bool json = false;
@@ -274,17 +272,11 @@ Command describe_diff() {
 
 int cmd_diff(Arguments arguments, const Streams& streams, const Environment& /*environment*/) {
   DiffOptions options;
-  const Command command = command_for(options);
-  auto parsed = parse_arguments(command, arguments);
-  if (!parsed) {
-    return report(parsed.error(), kName, streams);
-  }
-  if (parsed->help) {
-    streams.out << help_text(command);
-    return to_int(ExitCode::Ok);
-  }
-  auto done = run(parsed->positionals, options, streams);
-  return done ? to_int(ExitCode::Ok) : report(done.error(), kName, streams);
+  return run_command(command_for(options), arguments, streams,
+                     [&](const std::vector<std::string>& positionals) -> Outcome<int> {
+                       LFS_TRY(run(positionals, options, streams));
+                       return to_int(ExitCode::Ok);
+                     });
 }
 
 }  // namespace layerfs

@@ -4,8 +4,6 @@
 namespace layerfs {
 namespace {
 
-constexpr const char* kName = "mount";
-
 Command command_for(const MountOptions& options) {
   return Command{
       .program = "layerfs mount",
@@ -30,27 +28,16 @@ Command describe_mount() {
 
 int cmd_mount(Arguments arguments, const Streams& streams, const Environment& environment) {
   MountOptions options;
-  const Command command = command_for(options);
-  auto parsed = parse_arguments(command, arguments);
-  if (!parsed) {
-    return report(parsed.error(), kName, streams);
-  }
-  if (parsed->help) {
-    streams.out << help_text(command);
-    return to_int(ExitCode::Ok);
-  }
-  const auto run = [&]() -> Outcome<int> {
+  const auto mount = [&](const std::vector<std::string>& positionals) -> Outcome<int> {
     if (options.remount()) {
-      return cannot_remount(parsed->positionals.empty() ? "MOUNTPOINT"
-                                                        : parsed->positionals.back());
+      return cannot_remount(positionals.empty() ? "MOUNTPOINT" : positionals.back());
     }
-    LFS_TRY(options.take_positionals(parsed->positionals));
+    LFS_TRY(options.take_positionals(positionals));
     LFS_ASSIGN(const MountConfig config, options.finish());
     LFS_ASSIGN(const std::string daemon, environment.find_daemon());
     return environment.start_daemon(config, DaemonStart{.program = daemon});
   };
-  auto code = run();
-  return code ? *code : report(code.error(), kName, streams);
+  return run_command(command_for(options), arguments, streams, mount);
 }
 
 }  // namespace layerfs

@@ -11,7 +11,6 @@
 namespace layerfs {
 namespace {
 
-constexpr const char* kName = "stats";
 constexpr double kShortestInterval = 0.1;
 // Cursor home, and what is below it erased: less flicker than erasing all first.
 constexpr const char* kRedraw = "\033[H\033[J";
@@ -96,17 +95,11 @@ Command describe_stats() {
 
 int cmd_stats(Arguments arguments, const Streams& streams, const Environment& /*environment*/) {
   StatsOptions options;
-  const Command command = command_for(options);
-  auto parsed = parse_arguments(command, arguments);
-  if (!parsed) {
-    return report(parsed.error(), kName, streams);
-  }
-  if (parsed->help) {
-    streams.out << help_text(command);
-    return to_int(ExitCode::Ok);
-  }
-  auto done = run(parsed->positionals, options, streams);
-  return done ? to_int(ExitCode::Ok) : report(done.error(), kName, streams);
+  return run_command(command_for(options), arguments, streams,
+                     [&](const std::vector<std::string>& positionals) -> Outcome<int> {
+                       LFS_TRY(run(positionals, options, streams));
+                       return to_int(ExitCode::Ok);
+                     });
 }
 
 }  // namespace layerfs

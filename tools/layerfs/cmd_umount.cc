@@ -17,7 +17,6 @@ namespace {
 
 using Milliseconds = std::chrono::milliseconds;
 
-constexpr const char* kName = "umount";
 // How long a wait goes on before it is explained.
 constexpr auto kSilentWait = std::chrono::seconds(10);
 // A daemon that is too busy to say its number must not keep the mount from going.
@@ -164,17 +163,11 @@ Command describe_umount() {
 
 int cmd_umount(Arguments arguments, const Streams& streams, const Environment& /*environment*/) {
   UmountOptions options;
-  const Command command = command_for(options);
-  auto parsed = parse_arguments(command, arguments);
-  if (!parsed) {
-    return report(parsed.error(), kName, streams);
-  }
-  if (parsed->help) {
-    streams.out << help_text(command);
-    return to_int(ExitCode::Ok);
-  }
-  auto done = run(parsed->positionals, options, streams);
-  return done ? to_int(ExitCode::Ok) : report(done.error(), kName, streams);
+  return run_command(command_for(options), arguments, streams,
+                     [&](const std::vector<std::string>& positionals) -> Outcome<int> {
+                       LFS_TRY(run(positionals, options, streams));
+                       return to_int(ExitCode::Ok);
+                     });
 }
 
 }  // namespace layerfs

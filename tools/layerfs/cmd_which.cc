@@ -82,25 +82,19 @@ Command describe_which() {
 
 int cmd_which(Arguments arguments, const Streams& streams, const Environment& /*environment*/) {
   WhichOptions options;
-  const Command command = command_for(options);
-  auto parsed = parse_arguments(command, arguments);
-  if (!parsed) {
-    return report(parsed.error(), kName, streams);
-  }
-  if (parsed->help) {
-    streams.out << help_text(command);
-    return to_int(ExitCode::Ok);
-  }
-  if (parsed->positionals.empty()) {
-    return report(usage_error("no path is given"), kName, streams);
-  }
-  int code = to_int(ExitCode::Ok);
-  for (const std::string& path : parsed->positionals) {
-    if (auto shown = show(path, options, streams); !shown) {
-      code = report(shown.error(), kName, streams);
+  const auto show_all = [&](const std::vector<std::string>& paths) -> Outcome<int> {
+    if (paths.empty()) {
+      return usage_error("no path is given");
     }
-  }
-  return code;
+    int code = to_int(ExitCode::Ok);
+    for (const std::string& path : paths) {
+      if (auto shown = show(path, options, streams); !shown) {
+        code = report(shown.error(), kName, streams);
+      }
+    }
+    return code;
+  };
+  return run_command(command_for(options), arguments, streams, show_all);
 }
 
 }  // namespace layerfs

@@ -132,9 +132,9 @@ void MountOptions::on_off(Option option, bool& target) {
 }
 
 template <class E>
-void MountOptions::choice(Option option, E& target) {
+void MountOptions::choice(const Option& option, E& target) {
   const std::string choices = option.value;
-  valued(std::move(option), [&target, choices](std::string_view text) -> Outcome<void> {
+  valued(option, [&target, choices](std::string_view text) -> Outcome<void> {
     if (!from_string(text, target)) {
       return usage_error("'" + std::string(text) + "' is not one of " + choices);
     }

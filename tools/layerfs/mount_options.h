@@ -60,7 +60,7 @@ class MountOptions {
   void path(Option option, std::string& target);
   void on_off(Option option, bool& target);
   template <class E>
-  void choice(Option option, E& target);
+  void choice(const Option& option, E& target);
   void id_map(Option option, std::vector<IdRange>& target);
   void id(Option option, std::int64_t& target);
 
