@@ -9,13 +9,14 @@
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <array>
 #include <climits>
 #include <cstdio>
 #include <cstring>
+
+#include "layers/sys/call.h"
 
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452
@@ -37,13 +38,6 @@ void UniqueFd::reset(int fd) {
 
 namespace sys {
 namespace {
-
-Status status_of(long rc) {
-  if (rc < 0) {
-    return Errno::last();
-  }
-  return {};
-}
 
 Result<UniqueFd> fd_of(long rc) {
   if (rc < 0) {
@@ -67,25 +61,6 @@ Result<UniqueFd> openat2_beneath(int root, const std::string& path, int flags, m
     }
   }
 }
-
-// Path of `at` through /proc/self/fd, for calls that know no directory descriptor.
-// The magic link is followed to the very object; one component after it is not.
-class ProcPath {
- public:
-  explicit ProcPath(At at) {
-    const int n =
-        at.is_self()
-            ? std::snprintf(text_.data(), text_.size(), "/proc/self/fd/%d", at.dir)
-            : std::snprintf(text_.data(), text_.size(), "/proc/self/fd/%d/%s", at.dir, at.name);
-    fits_ = n > 0 && static_cast<std::size_t>(n) < text_.size();
-  }
-  const char* c_str() const { return text_.data(); }
-  bool fits() const { return fits_; }
-
- private:
-  std::array<char, NAME_MAX + 64> text_{};
-  bool fits_ = false;
-};
 
 }  // namespace
 
@@ -242,116 +217,6 @@ Status truncate_fd(int fd, off_t size) { return status_of(::ftruncate(fd, size))
 Status fsync_fd(int fd) { return status_of(::fsync(fd)); }
 Status fdatasync_fd(int fd) { return status_of(::fdatasync(fd)); }
 Status syncfs_fd(int fd) { return status_of(::syncfs(fd)); }
-
-namespace {
-
-// Asks the open file itself; an O_PATH descriptor (EBADF) and a name in a directory are
-// asked by path, which takes several times as long.
-template <class Descriptor, class Path>
-ssize_t by_descriptor(At at, const Descriptor& descriptor, const Path& path) {
-  if (!at.is_self()) {
-    return path(false);
-  }
-  const ssize_t n = descriptor();
-  return n < 0 && errno == EBADF ? path(true) : n;
-}
-
-}  // namespace
-
-Result<std::optional<std::string>> get_xattr(At at, const char* name) {
-  const ProcPath path(at);
-  if (!path.fits()) {
-    return Errno(ENAMETOOLONG);
-  }
-  const auto get = [&](char* value, std::size_t size) {
-    return by_descriptor(
-        at, [&] { return ::fgetxattr(at.dir, name, value, size); },
-        [&](bool self) {
-          return self ? ::getxattr(path.c_str(), name, value, size)
-                      : ::lgetxattr(path.c_str(), name, value, size);
-        });
-  };
-  std::string value(256, '\0');
-  for (;;) {
-    const ssize_t n = get(value.data(), value.size());
-    if (n >= 0) {
-      value.resize(static_cast<std::size_t>(n));
-      return std::optional<std::string>(std::move(value));
-    }
-    if (is_no_attribute(Errno::last())) {
-      return std::optional<std::string>();
-    }
-    if (errno != ERANGE) {
-      return Errno::last();
-    }
-    const ssize_t wanted = get(nullptr, 0);
-    if (wanted < 0) {
-      return Errno::last();
-    }
-    value.resize(static_cast<std::size_t>(wanted) + 256);
-  }
-}
-
-Status set_xattr(At at, const char* name, std::string_view value, int flags) {
-  const ProcPath path(at);
-  if (!path.fits()) {
-    return Errno(ENAMETOOLONG);
-  }
-  const auto set = at.is_self() ? ::setxattr : ::lsetxattr;
-  return status_of(set(path.c_str(), name, value.data(), value.size(), flags));
-}
-
-Status remove_xattr(At at, const char* name) {
-  const ProcPath path(at);
-  if (!path.fits()) {
-    return Errno(ENAMETOOLONG);
-  }
-  const auto remove = at.is_self() ? ::removexattr : ::lremovexattr;
-  if (remove(path.c_str(), name) < 0 && !is_no_attribute(Errno::last())) {
-    return Errno::last();
-  }
-  return {};
-}
-
-Result<std::vector<std::string>> list_xattrs(At at) {
-  const ProcPath path(at);
-  if (!path.fits()) {
-    return Errno(ENAMETOOLONG);
-  }
-  const auto list = [&](char* names, std::size_t size) {
-    return by_descriptor(
-        at, [&] { return ::flistxattr(at.dir, names, size); },
-        [&](bool self) {
-          return self ? ::listxattr(path.c_str(), names, size)
-                      : ::llistxattr(path.c_str(), names, size);
-        });
-  };
-  std::string names(1024, '\0');
-  for (;;) {
-    const ssize_t n = list(names.data(), names.size());
-    if (n >= 0) {
-      names.resize(static_cast<std::size_t>(n));
-      break;
-    }
-    if (errno == EOPNOTSUPP) {
-      return std::vector<std::string>();
-    }
-    if (errno != ERANGE) {
-      return Errno::last();
-    }
-    const ssize_t wanted = list(nullptr, 0);
-    if (wanted < 0) {
-      return Errno::last();
-    }
-    names.resize(static_cast<std::size_t>(wanted) + 1024);
-  }
-  std::vector<std::string> out;
-  for (std::size_t i = 0; i < names.size();) {
-    out.emplace_back(names.c_str() + i);
-    i += out.back().size() + 1;
-  }
-  return out;
-}
 
 namespace {
 constexpr const char* kCapabilityXattr = "security.capability";

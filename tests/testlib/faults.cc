@@ -12,7 +12,9 @@
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
+#include <cstdlib>
 #include <mutex>
+#include <optional>
 
 namespace layerfs::testing {
 namespace {
@@ -39,6 +41,26 @@ bool fails(Call call) {
   fault_fired = true;
   errno = fault_error;
   return true;
+}
+
+// What libc does not know, and is called by number.
+constexpr long kSetXattrAt = 463;
+constexpr long kGetXattrAt = 464;
+constexpr long kListXattrAt = 465;
+constexpr long kRemoveXattrAt = 466;
+std::optional<Call> call_of(long number) {
+  switch (number) {
+    case SYS_openat2:
+      return Call::Open;
+    case kSetXattrAt:
+      return Call::SetXattr;
+    case kGetXattrAt:
+      return Call::GetXattr;
+    case kListXattrAt:
+      return Call::ListXattr;
+    default:
+      return std::nullopt;
+  }
 }
 
 // The definition that ours hides.
@@ -78,7 +100,10 @@ std::vector<Call> CallTrace::calls() const {
 }  // namespace layerfs::testing
 
 using layerfs::testing::Call;
+using layerfs::testing::call_of;
 using layerfs::testing::fails;
+using layerfs::testing::kRemoveXattrAt;
+using layerfs::testing::kSetXattrAt;
 using layerfs::testing::real;
 
 // Defines libc function `name` so that it can fail.
@@ -107,7 +132,6 @@ int openat64(int dir, const char* path, int flags, ...) {
   va_end(rest);
   return fails(Call::Open) ? -1 : next(dir, path, flags, mode);
 }
-// For openat2, which libc does not know.
 long syscall(long number, ...) noexcept {
   static auto* const next = real<long(long, ...)>("syscall");
   std::va_list rest;
@@ -117,7 +141,13 @@ long syscall(long number, ...) noexcept {
     argument = va_arg(rest, long);
   }
   va_end(rest);
-  if (number == SYS_openat2 && fails(Call::Open)) {
+  // A kernel before 6.13, for the programs that are run once more so (faults.h).
+  static const bool is_old = std::getenv("LAYERFS_TEST_NO_XATTRAT") != nullptr;
+  if (is_old && number >= kSetXattrAt && number <= kRemoveXattrAt) {
+    errno = ENOSYS;
+    return -1;
+  }
+  if (const auto call = call_of(number); call && fails(*call)) {
     return -1;
   }
   return next(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
@@ -143,6 +173,13 @@ LFS_FAULTY(int, Call::SetXattr, setxattr,
 LFS_FAULTY(int, Call::SetXattr, lsetxattr,
            (const char* path, const char* name, const void* value, std::size_t size, int flags),
            (path, name, value, size, flags))
+LFS_FAULTY(ssize_t, Call::ListXattr, flistxattr, (int fd, char* list, std::size_t size),
+           (fd, list, size))
+LFS_FAULTY(ssize_t, Call::GetXattr, fgetxattr,
+           (int fd, const char* name, void* value, std::size_t size), (fd, name, value, size))
+LFS_FAULTY(int, Call::SetXattr, fsetxattr,
+           (int fd, const char* name, const void* value, std::size_t size, int flags),
+           (fd, name, value, size, flags))
 LFS_FAULTY(ssize_t, Call::ReadDirectory, getdents64, (int fd, void* buffer, std::size_t size),
            (fd, buffer, size))
 LFS_FAULTY(int, Call::Rename, renameat2,

@@ -1,6 +1,8 @@
 // Failing system calls: the test program's own definitions of a few libc functions stand
 // before libc's, so that the code under test meets errors that no filesystem gives on
 // demand. A program that links layerfs_faults has them; they pass through until told.
+// With LAYERFS_TEST_NO_XATTRAT in its environment the program runs as on a kernel without
+// the calls setxattrat to removexattrat.
 #pragma once
 
 #include <cstddef>

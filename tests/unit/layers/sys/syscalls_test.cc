@@ -207,6 +207,20 @@ TEST_CASE("attributes: values of every size are read whole, names listed whole")
   CHECK_FALSE(gone->has_value());
 }
 
+TEST_CASE("attributes: of a directory by its O_PATH descriptor") {
+  const Dir d;
+  REQUIRE(::mkdir(d.at("sub").c_str(), 0755) == 0);
+  const auto path = sys::open_at(d.of("sub"), O_PATH | O_DIRECTORY);
+  REQUIRE(path);
+  const sys::At at{path->get()};
+  REQUIRE(sys::set_xattr(at, "user.a", "v").ok());
+  CHECK(sys::get_xattr(d.of("sub"), "user.a")->value_or("") == "v");
+  CHECK(sys::get_xattr(at, "user.a")->value_or("") == "v");
+  CHECK(sys::list_xattrs(at)->size() == sys::list_xattrs(d.of("sub"))->size());
+  CHECK(sys::remove_xattr(at, "user.a").ok());
+  CHECK_FALSE(sys::get_xattr(d.of("sub"), "user.a")->has_value());
+}
+
 TEST_CASE("attributes: one that is not there is a value, one that cannot be read an error") {
   const Dir d;
   write_file(d.at("f"), "");
