@@ -160,16 +160,22 @@ class FileSystem {
 
   struct ListedEntry {
     std::string_view name;
-    std::uint64_t cookie;
-    NodeId id;  // 0: not looked up
+    std::uint64_t offset;  // where a reader goes on after it
+    NodeId id;             // 0: not looked up
     struct stat attr;
   };
   enum class Listing { Names, WithAttributes };
   // `fits` says whether a name of that many bytes still has room; `add` takes one entry,
-  // which counts a lookup if its id is not 0.
-  Status read_directory(NodeId node, std::uint64_t after_cookie, Listing kind,
-                        const std::function<bool(std::size_t)>& fits,
-                        const std::function<void(const ListedEntry&)>& add);
+  // which counts a lookup if its id is not 0. `offset` is 0 or an entry's.
+  enum class ReadTo {
+    Here,
+    End,
+    // The end, for a reader that has seen the directory as it was before a change.
+    OutdatedEnd,
+  };
+  Result<ReadTo> read_directory(NodeId node, std::uint64_t offset, Listing kind,
+                                const std::function<bool(std::size_t)>& fits,
+                                const std::function<void(const ListedEntry&)>& add);
 
   Status sync(NodeId node, bool data_only);
   Status sync_all();
@@ -288,8 +294,8 @@ class FileSystem {
   // The directory's path in a layer below.
   LayerPath source_path(const Node& dir, LayerIndex layer) const;
   bool may_create_directly(const NewName& where, mode_t mode) const;
-  // After a change of names stored in `where`: the directory shows it in its mtime.
-  void touch(Node& dir, const NewName& where);
+  // Stored in `where`: a directory that is shown from another layer gets the new mtime too.
+  void names_changed(Node& dir, const NewName& where);
   void show_name(Node& parent, MergedDirectory& listing, std::string_view name, unsigned char type,
                  const NewName& where);
   Status remove_entry(Node& parent, const DirectoryListing::Entry& entry, Node& child,

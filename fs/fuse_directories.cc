@@ -1,5 +1,5 @@
 // Handlers of directory reading. There is no open directory: OPENDIR is refused once for
-// all, and a reader's position is a cookie that depends on nothing but the name after it.
+// all, and a reader's position says all that is known of it (fs/listing_generation.h).
 #include <cstring>
 #include <string>
 #include <vector>
@@ -31,7 +31,7 @@ void read_directory(fuse_req_t req, Op op, fuse_ino_t ino, std::size_t size, off
     const auto fits = [&](std::size_t name) { return used + padded(header + name) <= size; };
     const auto add = [&](const FileSystem::ListedEntry& entry) {
       const std::string name(entry.name);
-      const auto next = static_cast<off_t>(entry.cookie);
+      const auto next = static_cast<off_t>(entry.offset);
       if (plus) {
         fuse_entry_param param = entry_param(context, {entry.id, entry.attr});
         used += fuse_add_direntry_plus(req, buffer.data() + used, size - used, name.c_str(), &param,
@@ -48,6 +48,11 @@ void read_directory(fuse_req_t req, Op op, fuse_ino_t ino, std::size_t size, off
         context.fs.read_directory(ino, static_cast<std::uint64_t>(offset), kind, fits, add);
     if (!read) {
       return read.error();
+    }
+    if (used == 0 && *read == FileSystem::ReadTo::OutdatedEnd) {
+      // The empty reply makes the kernel take what it has from this reader for the whole
+      // directory, perhaps as it is now. Without its pages it starts anew.
+      fuse_lowlevel_notify_inval_inode(context.session, ino, 0, 0);
     }
     if (fuse_reply_buf(req, buffer.data(), used) < 0) {
       for (const NodeId id : looked_up) {

@@ -195,27 +195,36 @@ Result<std::optional<NodeEntry>> FileSystem::lookup_locked(NodeId parent_id, std
   return std::optional<NodeEntry>(NodeEntry{node->id, *attr});
 }
 
-Status FileSystem::read_directory(NodeId id, std::uint64_t after_cookie, Listing kind,
-                                  const std::function<bool(std::size_t)>& fits,
-                                  const std::function<void(const ListedEntry&)>& add) {
+Result<FileSystem::ReadTo> FileSystem::read_directory(
+    NodeId id, std::uint64_t offset, Listing kind, const std::function<bool(std::size_t)>& fits,
+    const std::function<void(const ListedEntry&)>& add) {
   const SharedTree lock(tree_);
   LFS_ASSIGN(Node * dir, node_of(id));
   LFS_ASSIGN(const SharedListing listing, listing_of(*dir));
+  // A reader keeps the generation of its start: what it reads after a change must not look
+  // like a listing of the directory as it is then.
+  const auto [after_cookie, generation] = offset == 0
+                                              ? ListingPosition{0, dir->dir->generation.hand_out()}
+                                              : ListingPosition::of(offset);
+  const auto offset_of = [of = generation](std::uint64_t cookie) {
+    return ListingPosition{cookie, of}.offset();
+  };
+  ReadTo end = dir->dir->generation.is(generation) ? ReadTo::End : ReadTo::OutdatedEnd;
   const auto add_dot = [&](std::string_view name, std::uint64_t cookie, const Node& of) {
-    ListedEntry entry{name, cookie, 0, {}};
+    ListedEntry entry{name, offset_of(cookie), 0, {}};
     entry.attr.st_ino = of.ino;
     entry.attr.st_mode = S_IFDIR;
     add(entry);
   };
   if (after_cookie < DirectoryListing::kDotCookie) {
     if (!fits(1)) {
-      return {};
+      return ReadTo::Here;
     }
     add_dot(".", DirectoryListing::kDotCookie, *dir);
   }
   if (after_cookie < DirectoryListing::kDotDotCookie) {
     if (!fits(2)) {
-      return {};
+      return ReadTo::Here;
     }
     add_dot("..", DirectoryListing::kDotDotCookie, dir->parent != nullptr ? *dir->parent : *dir);
   }
@@ -223,11 +232,12 @@ Status FileSystem::read_directory(NodeId id, std::uint64_t after_cookie, Listing
   bool any = false;
   listing->visible.for_each_after(after_cookie, [&](const DirectoryListing::Entry& entry) {
     if (!fits(entry.name.size())) {
+      end = ReadTo::Here;
       return false;
     }
     std::optional<Observed> observed;
     auto node = child_of(*dir, entry, *listing, observed, nullptr);
-    ListedEntry listed{entry.name, entry.cookie, 0, {}};
+    ListedEntry listed{entry.name, offset_of(entry.cookie), 0, {}};
     if (node && *node == nullptr) {
       // A further name of a hard link: the kernel looks it up if it wants it.
       listed.attr.st_ino = observed->shown_ino;
@@ -255,7 +265,10 @@ Status FileSystem::read_directory(NodeId id, std::uint64_t after_cookie, Listing
     return status.ok();
   });
   // What was read before the error is delivered; the reader meets the error next time.
-  return any ? Status() : status;
+  if (!status) {
+    return any ? Result<ReadTo>(ReadTo::Here) : status.error();
+  }
+  return end;
 }
 
 }  // namespace layerfs

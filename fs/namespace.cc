@@ -114,7 +114,8 @@ Result<UniqueFd> FileSystem::create_directly(const NewName& where, const std::st
   return UniqueFd();
 }
 
-void FileSystem::touch(Node& dir, const NewName& where) {
+void FileSystem::names_changed(Node& dir, const NewName& where) {
+  dir.dir->generation.change();
   if (dir.place != Place::Writable || dir.layer == where.layer->index()) {
     return;
   }
@@ -126,7 +127,7 @@ void FileSystem::touch(Node& dir, const NewName& where) {
 
 void FileSystem::show_name(Node& parent, MergedDirectory& listing, std::string_view name,
                            unsigned char type, const NewName& where) {
-  touch(parent, where);
+  names_changed(parent, where);
   listing.visible.insert(name, type, where.layer->index(), where.whiteout ? kExistsBelow : 0);
   auto& whiteouts = where.layer == upper_.get() ? listing.upper_whiteouts : listing.init_whiteouts;
   whiteouts.erase(std::string(name));
@@ -370,7 +371,7 @@ Status FileSystem::remove_entry(Node& parent, const DirectoryListing::Entry& ent
   } else {
     LFS_TRY(park(*where.layer, child, where.dir->get(), name, hide));
   }
-  touch(parent, where);
+  names_changed(parent, where);
   listing.visible.erase(name);
   if (hide) {
     note_whiteout(listing, where.layer->index(), name);

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "fs/listing_generation.h"
 #include "layers/layer_stack.h"
 
 namespace layerfs {
@@ -42,6 +43,7 @@ struct DirState {
   bool impure = false;
   // Its empty regular files may be whiteouts by attribute (Opaque::Whiteouts).
   bool xattr_whiteouts = false;
+  ListingGeneration generation;
 };
 
 // One further name of a hard-linked object.

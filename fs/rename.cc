@@ -76,11 +76,11 @@ FileSystem::RenameEffects FileSystem::effects_of(const RenameSide& from, const R
   if (from.parent == to.parent) {
     return effects;
   }
-  if (from.node->is_dir()) {
-    effects.reparented.push_back(from.node->id);
-  }
-  if ((flags & RENAME_EXCHANGE) != 0 && to.node->is_dir()) {
-    effects.reparented.push_back(to.node->id);
+  for (const Node* moved : {from.node, (flags & RENAME_EXCHANGE) != 0 ? to.node : nullptr}) {
+    if (moved != nullptr && moved->is_dir()) {
+      moved->dir->generation.change();
+      effects.reparented.push_back(moved->id);
+    }
   }
   return effects;
 }
@@ -340,8 +340,8 @@ Status FileSystem::move_name(RenameSide& from, RenameSide& to, const ExclusiveTr
   if (whiteout) {
     note_whiteout(*from.listing, layer.index(), from.name);
   }
-  touch(*from.parent, from.where);
-  touch(*to.parent, to.where);
+  names_changed(*from.parent, from.where);
+  names_changed(*to.parent, to.where);
   to.listing->visible.insert(to.name, from.node->type, layer.index(), to_covers ? kExistsBelow : 0);
   (to.where.layer == upper_.get() ? to.listing->upper_whiteouts : to.listing->init_whiteouts)
       .erase(to.name);
@@ -362,8 +362,8 @@ void FileSystem::move_node(RenameSide& from, RenameSide& to) {
 
 Status FileSystem::exchange_names(RenameSide& from, RenameSide& to, const ExclusiveTree& /*lock*/) {
   LFS_TRY(sys::rename_at(from.at(), to.at(), RENAME_EXCHANGE));
-  touch(*from.parent, from.where);
-  touch(*to.parent, to.where);
+  names_changed(*from.parent, from.where);
+  names_changed(*to.parent, to.where);
   const LayerIndex layer = from.where.layer->index();
   const auto flags = [](const RenameSide& side) -> std::uint8_t {
     return side.needs_whiteout() ? kExistsBelow : 0;
@@ -440,7 +440,7 @@ Status FileSystem::move_between_layers(RenameSide& from, RenameSide& to,
   LFS_TRY(hide ? leave_whiteout(*from.where.layer, from.where.dir->get(), from.name, work)
                : sys::rename_at(from.at(), work));
   ignore(sys::unlink_at(work, sys::UnlinkKind::File), "work/ is swept at the next mount");
-  touch(*from.parent, from.where);
+  names_changed(*from.parent, from.where);
   from.listing->visible.erase(from.name);
   if (hide) {
     note_whiteout(*from.listing, from.where.layer->index(), from.name);

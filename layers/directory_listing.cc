@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <limits>
 #include <new>
 
 namespace layerfs {
@@ -27,7 +26,6 @@ constexpr std::size_t kMaxDeadNameBytes = 4096;
 // Odd, with its bits well spread: the choices' seeds have little in common, so that
 // names made to collide under one do not collide under the next.
 constexpr std::uint64_t kSeedStep = 0x9e3779b97f4a7c15;
-constexpr std::uint64_t kCookieMask = std::numeric_limits<std::int64_t>::max();
 
 std::size_t grown_capacity(std::size_t size) {
   const std::size_t wanted =
@@ -43,7 +41,7 @@ std::uint64_t DirectoryListing::default_hash(std::string_view name, std::uint64_
 }
 
 std::uint64_t DirectoryListing::cookie_of(std::string_view name, std::uint64_t choice) const {
-  const std::uint64_t cookie = hash_(name, choice) & kCookieMask;
+  const std::uint64_t cookie = hash_(name, choice) & kLastCookie;
   return cookie < kFirstCookie ? cookie + kFirstCookie : cookie;
 }
 

@@ -14,8 +14,8 @@ namespace layerfs {
 // Entries in the order of their cookies. A cookie is a hash of the name, so that it
 // does not depend on what else the directory holds: insertion, removal and a rebuild
 // leave every other entry's cookie, hence every reader's position, as they were. Only
-// if two names have the same hash (about one in 10^7 for 10^6 names) does the cookie
-// of the one inserted later depend on the other.
+// if two names have the same hash (about one chance in 300 for 10^6 names) does the
+// cookie of the one inserted later depend on the other.
 //
 // No locks: the caller serialises. Pointers to entries and their names are valid until
 // the next call that is not const.
@@ -25,9 +25,11 @@ class DirectoryListing {
   static constexpr std::uint64_t kDotCookie = 1;
   static constexpr std::uint64_t kDotDotCookie = 2;
   static constexpr std::uint64_t kFirstCookie = 3;
+  static constexpr unsigned kCookieBits = 47;
+  static constexpr std::uint64_t kLastCookie = (std::uint64_t{1} << kCookieBits) - 1;
 
   struct Entry {
-    std::uint64_t cookie;  // kFirstCookie to 2^63 - 1, unique in the listing
+    std::uint64_t cookie;  // kFirstCookie to kLastCookie, unique in the listing
     std::string_view name;
     std::uint16_t layer;  // topmost layer that has it
     unsigned char type;   // DT_*

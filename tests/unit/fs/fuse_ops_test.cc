@@ -120,6 +120,41 @@ TEST_CASE("every reply with an entry counts one lookup, and the table empties by
   CHECK(u.nodes() == 1);
 }
 
+TEST_CASE("a listing that changed before its end is not left in the kernel's cache") {
+  Union u;
+  write_file(u.dirs.lower() + "/f", "");
+  FakeKernel& kernel = u.start();
+  const auto last_offset = [](const FakeKernel::Reply& reply) {
+    std::uint64_t last = 0;
+    for (std::size_t at = 0; at < reply.payload.size();) {
+      fuse_dirent record{};
+      std::memcpy(&record, reply.payload.data() + at, FUSE_NAME_OFFSET);
+      last = record.off;
+      at += FUSE_DIRENT_SIZE(&record);
+    }
+    return last;
+  };
+  const auto read = [&](std::uint64_t offset) {
+    auto reply = kernel.read(kRoot, offset, 4096, FUSE_READDIR);
+    REQUIRE(reply.error == 0);
+    return reply;
+  };
+  const std::uint64_t end = last_offset(read(0));
+  CHECK(read(end).payload.empty());
+  CHECK(kernel.notifications().empty());
+  REQUIRE(kernel.make(kRoot, "g", S_IFREG | 0644).error == 0);
+  const std::uint64_t new_end = last_offset(read(0));
+  CHECK(read(new_end).payload.empty());
+  CHECK(kernel.notifications().empty());
+  // A reader from before ends; whatever it is still given, its positions stay its own.
+  std::uint64_t at = end;
+  for (auto reply = read(at); !reply.payload.empty(); reply = read(at)) {
+    at = last_offset(reply);
+    CHECK(at != new_end);
+  }
+  CHECK(kernel.notifications().size() == 1);
+}
+
 TEST_CASE("READDIRPLUS counts a lookup for each entry but . and .., READDIR for none") {
   Union u;
   for (const char* name : {"a", "b", "c"}) {

@@ -310,8 +310,8 @@ TEST_CASE("reads of a directory fit whatever buffer, and arbitrary offsets only 
     }
     for (const std::uint64_t offset :
          {std::uint64_t{1}, std::uint64_t{2}, std::uint64_t{3}, std::uint64_t{1} << 40U,
-          std::uint64_t{1} << 62U, (std::uint64_t{1} << 63U) - 1, std::uint64_t{1} << 63U,
-          ~std::uint64_t{0}}) {
+          (std::uint64_t{1} << 62U) + 1, (std::uint64_t{1} << 63U) - 1,
+          (std::uint64_t{1} << 63U) + 2, ~std::uint64_t{0}}) {
       CAPTURE(offset);
       const auto reply = kernel.read(kRoot, offset, 65536, opcode);
       CHECK(reply.error == 0);
