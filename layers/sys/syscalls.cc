@@ -245,8 +245,18 @@ Result<bool> try_lock(int fd, int how) {
   return Errno::last();
 }
 
+Status lock(int fd, int how) {
+  int done = -1;
+  do {
+    done = ::flock(fd, how);
+  } while (done != 0 && errno == EINTR);
+  return done == 0 ? Status() : Status(Errno::last());
+}
+
 }  // namespace
 
+Status lock_exclusive(int fd) { return lock(fd, LOCK_EX); }
+Status lock_shared(int fd) { return lock(fd, LOCK_SH); }
 Result<bool> try_lock_exclusive(int fd) { return try_lock(fd, LOCK_EX); }
 Result<bool> try_lock_shared(int fd) { return try_lock(fd, LOCK_SH); }
 

@@ -107,6 +107,9 @@ class KeptCapability {
 Result<bool> try_lock_exclusive(int fd);
 // As above, beside others that lock so.
 Result<bool> try_lock_shared(int fd);
+// Waits for it.
+Status lock_exclusive(int fd);
+Status lock_shared(int fd);
 
 struct DirEntry {
   std::string_view name;

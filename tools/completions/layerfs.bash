@@ -35,12 +35,14 @@ _layerfs() {
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
-        mount:--log-file | commit:-o | commit:--output)
+        mount:--log-file | commit:-o | commit:--output | commit:--oci | commit:--oci-archive | \
+            commit:--docker-archive)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
             ;;
-        *:--timeout | *:--threads | *:--timestamp | mount:--squash-to-uid | mount:--squash-to-gid | \
+        commit:--base | commit:--author | commit:-m | commit:--message | commit:-c | commit:--change | \
+            *:--timeout | *:--threads | *:--timestamp | mount:--squash-to-uid | mount:--squash-to-gid | \
             mount:--uidmapping | mount:--gidmapping | mount:--fsname | mount:-o | mount:--options)
             return
             ;;
@@ -61,7 +63,8 @@ _layerfs() {
             umount) choices='--lazy --timeout --help' ;;
             diff) choices='--lower --work --all --stat --json --help' ;;
             commit)
-                choices='--lower --work --squash --strict --output --compression --threads
+                choices='--lower --work --squash --strict --output --oci --oci-archive --docker-archive
+                    --base --author --message --change --compression --threads
                     --timestamp --whole-seconds --explicit-whiteouts --progress --json --help'
                 ;;
             stats) choices='--json --watch --help' ;;

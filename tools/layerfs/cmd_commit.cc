@@ -8,24 +8,14 @@
 #include "layers/mount_config.h"
 #include "tools/common/interrupt.h"
 #include "tools/layerfs/commands.h"
+#include "tools/layerfs/commit_image.h"
 #include "tools/layerfs/commit_options.h"
+#include "tools/layerfs/fallible.h"
 #include "tools/oci/output_file.h"
 #include "tools/oci/pack.h"
 
 namespace layerfs {
 namespace {
-
-template <class T>
-Outcome<T> to_outcome(oci::Fallible<T> result) {
-  if (!result) {
-    return failed(result.error().message);
-  }
-  if constexpr (std::is_void_v<T>) {
-    return {};
-  } else {
-    return std::move(result).value();
-  }
-}
 
 // An upper that is mounted changes under the reader.
 Outcome<UniqueFd> hold_upper(const LayerChoice& choice) {
@@ -66,20 +56,6 @@ Outcome<oci::PackOptions> pack_options(const CommitOptions& options, Progress& p
     return {};
   };
   return pack;
-}
-
-Outcome<void> tell_losses(const std::vector<oci::Loss>& losses, bool strict,
-                          const Streams& streams) {
-  for (const oci::Loss& loss : losses) {
-    streams.err << "layerfs: commit: not in the layer: '/" << loss.path << "': " << loss.what
-                << '\n';
-  }
-  if (strict && !losses.empty()) {
-    return failed("the layer cannot carry " + std::to_string(losses.size()) +
-                  (losses.size() == 1 ? " thing" : " things") +
-                  " listed above; nothing was written");
-  }
-  return {};
 }
 
 void tell_layer(const std::string& name, const oci::Packed& packed, bool json, std::ostream& out) {
@@ -134,9 +110,7 @@ Outcome<void> run(const std::vector<std::string>& positionals, const CommitOptio
     return usage_error(positionals.empty() ? "neither an upper nor a mount point is given"
                                            : "unexpected argument '" + positionals[1] + "'");
   }
-  if (!options.output) {
-    return usage_error("it is not said where the layer goes; use -o");
-  }
+  LFS_TRY(options.check());
   LFS_ASSIGN(const LayerChoice choice, choose_layers(positionals[0], options.words));
   if (!choice.mount && choice.lowers.empty() && !options.squash) {
     return usage_error("the layers below '" + positionals[0] +
@@ -149,7 +123,8 @@ Outcome<void> run(const std::vector<std::string>& positionals, const CommitOptio
   LFS_ASSIGN(const auto layers, OpenLayers::open(choice));
   Progress progress(streams.err, options.progress, streams.err_is_terminal);
   LFS_ASSIGN(oci::PackOptions pack, pack_options(options, progress));
-  return commit_layer(options, *layers, std::move(pack), progress, streams);
+  return options.image ? commit_image(options, *layers, std::move(pack), progress, streams)
+                       : commit_layer(options, *layers, std::move(pack), progress, streams);
 }
 
 }  // namespace

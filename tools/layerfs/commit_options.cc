@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "tools/common/syntax.h"
+#include "tools/oci/image_change.h"
 
 namespace layerfs {
 namespace {
@@ -42,80 +43,169 @@ Outcome<std::optional<std::int64_t>> source_date_epoch() {
   return std::optional<std::int64_t>(*value);
 }
 
+OptionGroup CommitOptions::what_group() {
+  return {"What is committed",
+          {{.name = "lower",
+            .value = "LOWER[:LOWER...]",
+            .help = "The layers below UPPER, the leftmost on top.",
+            .apply = [this](std::string_view text) -> Outcome<void> {
+              LFS_ASSIGN(words.lowers, split_layers(text));
+              return {};
+            }},
+           {.name = "work",
+            .value = "DIR",
+            .help = "The work directory of UPPER, which holds the hard links of lower files. "
+                    "Default: .NAME.layerfs-work beside it.",
+            .apply = [this](std::string_view text) -> Outcome<void> {
+              words.work = std::string(text);
+              return {};
+            }},
+           flag("squash", "All layers as one, not only what UPPER changed.", squash),
+           flag("strict",
+                "Fail if the layer cannot carry something (a socket, say), "
+                "which otherwise is listed.",
+                strict)}};
+}
+
+Option CommitOptions::image_option(oci::Transport transport, std::string name, std::string value,
+                                   std::string help) {
+  return {.name = std::move(name),
+          .value = std::move(value),
+          .help = std::move(help),
+          .apply = [this, transport](std::string_view text) -> Outcome<void> {
+            if (image) {
+              return usage_error("one image can be written at a time");
+            }
+            image = oci::split_reference(transport, text);
+            if (image->path.empty() || image->name.empty()) {
+              return usage_error("'" + std::string(text) + "' is not PATH:NAME");
+            }
+            return {};
+          }};
+}
+
+OptionGroup CommitOptions::where_group() {
+  return {"Where to",
+          {{.name = "output",
+            .letter = 'o',
+            .value = "FILE",
+            .help = "A layer: FILE.tar, FILE.tar.gz or FILE.tar.zst; '-' is standard output.",
+            .apply = [this](std::string_view text) -> Outcome<void> {
+              output = std::string(text);
+              return {};
+            }},
+           image_option(oci::Transport::Oci, "oci", "DIR:TAG",
+                        "An image in an OCI image layout, beside those that it has."),
+           image_option(oci::Transport::OciArchive, "oci-archive", "FILE:TAG",
+                        "An image as the tar of a layout."),
+           image_option(oci::Transport::DockerArchive, "docker-archive", "FILE:NAME:TAG",
+                        "An image as docker and podman load it."),
+           {.name = "compression",
+            .value = "CODEC[:LEVEL]",
+            .help = "gzip, zstd or none. Default: as the name of FILE says; gzip for an image.",
+            .apply = [this](std::string_view text) -> Outcome<void> {
+              compression = oci::parse_compression(text);
+              if (!compression) {
+                return usage_error("'" + std::string(text) +
+                                   "' is not one of gzip[:1-9], zstd[:1-19], none");
+              }
+              return {};
+            }},
+           {.name = "threads",
+            .value = "N",
+            .help = "Threads that compress; the result does not depend on it. Default: one a core.",
+            .apply = [this](std::string_view text) -> Outcome<void> {
+              LFS_ASSIGN(threads, parse_int(text, 1, kMostThreads));
+              return {};
+            }},
+           flag("json", "Print what was made as one JSON document.", json),
+           progress_option(progress)}};
+}
+
+OptionGroup CommitOptions::image_group() {
+  return {"The image",
+          {{.name = "base",
+            .value = "IMAGE",
+            .help = "The image whose layers the lowers are: oci:DIR:TAG, oci-archive:FILE[:TAG] or "
+                    "docker-archive:FILE[:NAME:TAG]. Without it each lower becomes a layer.",
+            .apply = [this](std::string_view text) -> Outcome<void> {
+              base = oci::parse_image_reference(text);
+              if (!base) {
+                return usage_error("'" + std::string(text) +
+                                   "' does not begin with oci:, oci-archive: or docker-archive:");
+              }
+              return {};
+            }},
+           {.name = "author",
+            .value = "NAME",
+            .help = "Who made it.",
+            .apply = [this](std::string_view text) -> Outcome<void> {
+              notes.author = std::string(text);
+              return {};
+            }},
+           {.name = "message",
+            .letter = 'm',
+            .value = "TEXT",
+            .help = "What was changed, for the image's history.",
+            .apply = [this](std::string_view text) -> Outcome<void> {
+              notes.message = std::string(text);
+              return {};
+            }},
+           {.name = "change",
+            .letter = 'c',
+            .value = "INSTRUCTION",
+            .help = "Change the image's settings, as a Dockerfile would: CMD, ENTRYPOINT, ENV, "
+                    "EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR. May be repeated.",
+            .apply = [this](std::string_view text) -> Outcome<void> {
+              nlohmann::json unused = nlohmann::json::object();
+              if (auto understood = oci::apply_changes(unused, {std::string(text)}); !understood) {
+                return usage_error(understood.error().message);
+              }
+              notes.changes.emplace_back(text);
+              return {};
+            }}}};
+}
+
+OptionGroup CommitOptions::form_group() {
+  return {"Its form",
+          {{.name = "timestamp",
+            .value = "SECONDS",
+            .help = "All times become this one, in seconds since 1970. (SOURCE_DATE_EPOCH in the "
+                    "environment: only later ones do.)",
+            .apply = [this](std::string_view text) -> Outcome<void> {
+              LFS_ASSIGN(timestamp, parse_time(text));
+              return {};
+            }},
+           flag("whole-seconds", "Cut off fractions of seconds, as docker does.", whole_seconds),
+           flag("explicit-whiteouts",
+                "List deletions in a replaced directory one by one, without an opaque mark.",
+                explicit_whiteouts)}};
+}
+
+Outcome<void> CommitOptions::check() const {
+  if (output.has_value() == image.has_value()) {
+    return usage_error(output ? "a layer and an image cannot be made at once"
+                              : "it is not said where the layer goes; use -o, --oci, "
+                                "--oci-archive or --docker-archive");
+  }
+  const bool for_images =
+      base || !notes.author.empty() || !notes.message.empty() || !notes.changes.empty();
+  if (output && for_images) {
+    return usage_error("--base, --author, --message and --change are for images, not for -o");
+  }
+  return {};
+}
+
 Command CommitOptions::command() {
-  OptionGroup what{"What is committed",
-                   {{.name = "lower",
-                     .value = "LOWER[:LOWER...]",
-                     .help = "The layers below UPPER, the leftmost on top.",
-                     .apply = [this](std::string_view text) -> Outcome<void> {
-                       LFS_ASSIGN(words.lowers, split_layers(text));
-                       return {};
-                     }},
-                    {.name = "work",
-                     .value = "DIR",
-                     .help = "The work directory of UPPER, which holds the hard links of lower "
-                             "files. Default: .NAME.layerfs-work beside it.",
-                     .apply = [this](std::string_view text) -> Outcome<void> {
-                       words.work = std::string(text);
-                       return {};
-                     }},
-                    flag("squash", "All layers as one, not only what UPPER changed.", squash),
-                    flag("strict",
-                         "Fail if the layer cannot carry something (a socket, say), "
-                         "which otherwise is listed.",
-                         strict)}};
-  OptionGroup where{
-      "Where to",
-      {{.name = "output",
-        .letter = 'o',
-        .value = "FILE",
-        .help = "A layer: FILE.tar, FILE.tar.gz or FILE.tar.zst; '-' is standard output.",
-        .apply = [this](std::string_view text) -> Outcome<void> {
-          output = std::string(text);
-          return {};
-        }},
-       {.name = "compression",
-        .value = "CODEC[:LEVEL]",
-        .help = "gzip, zstd or none. Default: as the name of FILE says; gzip for an image.",
-        .apply = [this](std::string_view text) -> Outcome<void> {
-          compression = oci::parse_compression(text);
-          if (!compression) {
-            return usage_error("'" + std::string(text) +
-                               "' is not one of gzip[:1-9], zstd[:1-19], none");
-          }
-          return {};
-        }},
-       {.name = "threads",
-        .value = "N",
-        .help = "Threads that compress; the result does not depend on it. Default: one a core.",
-        .apply = [this](std::string_view text) -> Outcome<void> {
-          LFS_ASSIGN(threads, parse_int(text, 1, kMostThreads));
-          return {};
-        }},
-       flag("json", "Print what was made as one JSON document.", json),
-       progress_option(progress)}};
-  OptionGroup form{
-      "Its form",
-      {{.name = "timestamp",
-        .value = "SECONDS",
-        .help = "All times become this one, in seconds since 1970. (SOURCE_DATE_EPOCH in the "
-                "environment: only later ones do.)",
-        .apply = [this](std::string_view text) -> Outcome<void> {
-          LFS_ASSIGN(timestamp, parse_time(text));
-          return {};
-        }},
-       flag("whole-seconds", "Cut off fractions of seconds, as docker does.", whole_seconds),
-       flag("explicit-whiteouts",
-            "List deletions in a replaced directory one by one, without an opaque mark.",
-            explicit_whiteouts)}};
   return Command{
       .program = "layerfs commit",
       .usage = {"UPPER --lower LOWER[:LOWER...] -o FILE [OPTION...]",
-                "MOUNTPOINT -o FILE [OPTION...]"},
+                "UPPER --lower LOWER[:LOWER...] --oci DIR:TAG [--base IMAGE] [OPTION...]",
+                "MOUNTPOINT {-o FILE | --oci DIR:TAG [--base IMAGE]} [OPTION...]"},
       .summary =
-          "Makes a layer of an OCI image of what an upper changed over its lowers. The bytes "
+          "Makes a layer or an image of what an upper changed over its lowers. The bytes "
           "depend on the trees alone. Nothing is left behind if it fails or is interrupted.",
-      .groups = {what, where, form},
+      .groups = {what_group(), where_group(), image_group(), form_group()},
       .notes =
           "Not in a layer: sockets, the marks of layerfs and overlayfs, changes of the root\n"
           "directory itself. What is lost is listed on standard error."};

@@ -10,12 +10,19 @@
 #include "tools/common/progress.h"
 #include "tools/layerfs/layer_choice.h"
 #include "tools/oci/compression.h"
+#include "tools/oci/image_build.h"
+#include "tools/oci/image_reference.h"
 
 namespace layerfs {
 
 struct CommitOptions {
   LayerWords words;
-  std::optional<std::string> output;  // a layer's file, or "-"
+  // Either a layer's file, or "-", ...
+  std::optional<std::string> output;
+  // ... or an image, on top of another or with the lowers as layers.
+  std::optional<oci::ImageReference> image;
+  std::optional<oci::ImageReference> base;
+  oci::ImageNotes notes;
   std::optional<oci::Compression> compression;
   int threads = 0;
   bool squash = false;
@@ -27,6 +34,16 @@ struct CommitOptions {
   ProgressMode progress = ProgressMode::Auto;
 
   Command command();
+  // Of those given together.
+  Outcome<void> check() const;
+
+ private:
+  OptionGroup what_group();
+  OptionGroup where_group();
+  OptionGroup image_group();
+  OptionGroup form_group();
+  Option image_option(oci::Transport transport, std::string name, std::string value,
+                      std::string help);
 };
 
 // SOURCE_DATE_EPOCH (reproducible-builds.org): seconds since 1970; nullopt: not set.

@@ -124,6 +124,7 @@ Fallible<void> LayerWriter::add_object(const std::string& path, ViewObject& obje
   entry.uid = identity.uid;
   entry.gid = identity.gid;
   entry.mtime = stored_time(source.st.stx_mtime);
+  newest_ = std::max<std::int64_t>(newest_.value_or(entry.mtime.tv_sec), entry.mtime.tv_sec);
   if (source.may_be_linked()) {
     const auto [first, is_new] = first_names_.try_emplace(source.link_key(), path);
     if (!is_new) {

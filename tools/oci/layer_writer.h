@@ -53,6 +53,8 @@ class LayerWriter {
   // Nothing but the trailer was written: there is no need of a layer.
   bool is_empty() const { return entries_ == 0; }
   std::uint64_t entries() const { return entries_; }
+  // Of the times written, in seconds.
+  std::optional<std::int64_t> newest() const { return newest_; }
   const std::vector<Loss>& losses() const { return losses_; }
 
  private:
@@ -70,6 +72,7 @@ class LayerWriter {
   BlockSink& to_;
   LayerWriterOptions options_;
   std::uint64_t entries_ = 0;
+  std::optional<std::int64_t> newest_;
   std::map<LinkKey, std::string> first_names_;  // of objects with several names
   std::vector<Loss> losses_;
 };

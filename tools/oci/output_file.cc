@@ -12,17 +12,6 @@
 namespace layerfs::oci {
 namespace {
 
-std::string random_name() {
-  std::uint64_t value = 0;
-  if (::getrandom(&value, sizeof(value), 0) != static_cast<ssize_t>(sizeof(value))) {
-    value = static_cast<std::uint64_t>(::getpid());
-  }
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), ".layerfs-%016llx",
-                static_cast<unsigned long long>(value));
-  return text.data();
-}
-
 Status write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = ::write(fd, bytes.data(), bytes.size());
@@ -36,11 +25,22 @@ Status write_all(int fd, std::string_view bytes) {
 
 }  // namespace
 
+std::string temporary_name() {
+  std::uint64_t value = 0;
+  if (::getrandom(&value, sizeof(value), 0) != static_cast<ssize_t>(sizeof(value))) {
+    value = static_cast<std::uint64_t>(::getpid());
+  }
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), ".layerfs-%016llx",
+                static_cast<unsigned long long>(value));
+  return text.data();
+}
+
 Fallible<OutputFile> OutputFile::create(int dir, std::string shown) {
   OutputFile file(dir, std::move(shown));
   auto opened = sys::open_at({dir, "."}, O_TMPFILE | O_RDWR, 0666);
   if (!opened && (is_unsupported(opened.error()) || opened.error().value() == EISDIR)) {
-    file.temp_name_ = random_name();
+    file.temp_name_ = temporary_name();
     opened = sys::open_at({dir, file.temp_name_.c_str()}, O_RDWR | O_CREAT | O_EXCL, 0666);
     if (!opened) {
       file.temp_name_.clear();
@@ -93,6 +93,17 @@ Fallible<void> OutputFile::write_at(std::string_view bytes, std::uint64_t offset
   return {};
 }
 
+Fallible<void> OutputFile::cut(std::uint64_t size) {
+  if (const auto cut = sys::truncate_fd(fd_.get(), static_cast<off_t>(size)); !cut) {
+    return failure(cut.error());
+  }
+  if (::lseek(fd_.get(), static_cast<off_t>(size), SEEK_SET) < 0) {
+    return failure(Errno::last());
+  }
+  size_ = size;
+  return {};
+}
+
 Fallible<void> OutputFile::publish(const std::string& name, Sync sync) {
   if (sync == Sync::Yes) {
     if (const auto synced = sys::fsync_fd(fd_.get()); !synced) {
@@ -101,7 +112,7 @@ Fallible<void> OutputFile::publish(const std::string& name, Sync sync) {
   }
   if (temp_name_.empty()) {
     // A link cannot replace a name, so it goes by a temporary one.
-    std::string temp = random_name();
+    std::string temp = temporary_name();
     if (const auto linked = sys::link_at({fd_.get()}, {dir_, temp.c_str()}); !linked) {
       return failure(linked.error());
     }

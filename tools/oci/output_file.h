@@ -23,6 +23,8 @@ class OutputFile : public ByteSink {
   Fallible<void> write(std::string_view bytes) override;
   // Over what was written before.
   Fallible<void> write_at(std::string_view bytes, std::uint64_t offset);
+  // What is behind is gone; the next write is there.
+  Fallible<void> cut(std::uint64_t size);
   std::uint64_t size() const { return size_; }
   int fd() const { return fd_.get(); }
 
@@ -40,6 +42,9 @@ class OutputFile : public ByteSink {
   std::string temp_name_;  // "": none yet
   std::uint64_t size_ = 0;
 };
+
+// For what is being made, in the directory where it will be.
+std::string temporary_name();
 
 // Standard output.
 class DescriptorSink : public ByteSink {

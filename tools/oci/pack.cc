@@ -14,7 +14,7 @@ Fallible<Packed> pack_layer(const MergedView& before, const MergedView& now, Byt
                        [&](const Change& change) { return writer.add(change); }));
   LFS_TRY(writer.finish());
   LFS_ASSIGN(LayerInfo info, output->finish());
-  return Packed{std::move(info), writer.entries(), writer.losses()};
+  return Packed{std::move(info), writer.entries(), writer.losses(), writer.newest()};
 }
 
 Fallible<std::optional<std::uint32_t>> unmapped_id(const char* map_file,

@@ -23,6 +23,7 @@ struct Packed {
   LayerInfo info;
   std::uint64_t entries;  // 0: nothing differs; the file then is that of an empty layer
   std::vector<Loss> losses;
+  std::optional<std::int64_t> newest;  // of the times in it
 };
 
 // The bytes written depend on the trees and the options alone.

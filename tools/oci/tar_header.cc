@@ -162,7 +162,7 @@ std::string pax_records(const TarEntry& entry, const std::string& path) {
   if (!split_name(path)) {
     add_record(records, "path", path);
   }
-  if (entry.size > kMax11Digits) {
+  if (entry.size > kMax11Digits || entry.size_in_pax) {
     add_record(records, "size", std::to_string(entry.size));
   }
   if (entry.uid > kMax7Digits) {

@@ -31,10 +31,11 @@ enum class TarType : char {
 
 struct TarEntry {
   TarType type = TarType::Regular;
-  std::string path;         // relative, without a '/' at the end
-  std::string link_target;  // of links
-  std::uint64_t size = 0;   // bytes of data that follow; regular files
-  mode_t mode = 0;          // 07777
+  std::string path;          // relative, without a '/' at the end
+  std::string link_target;   // of links
+  std::uint64_t size = 0;    // bytes of data that follow; regular files
+  bool size_in_pax = false;  // also where ustar holds it
+  mode_t mode = 0;           // 07777
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   struct timespec mtime = {};

@@ -113,6 +113,60 @@ TEST_CASE("commit: SOURCE_DATE_EPOCH caps times, and must be a number") {
   ::unsetenv("SOURCE_DATE_EPOCH");
 }
 
+TEST_CASE("commit: an image has the lowers as layers, or those of its base") {
+  const TempDir dir;
+  make_tree(dir / "l1", {"a=1"});
+  make_tree(dir / "l2", {"b=1"});
+  make_tree(dir / "u", {"c=1"});
+  const auto image = [&](const std::vector<std::string>& words) {
+    std::vector<std::string> line = {dir / "u", "--lower", dir / "l2:" + dir.at("l1"), "--json"};
+    line.insert(line.end(), words.begin(), words.end());
+    const Ran ran = commit(line);
+    CAPTURE(ran.err);
+    REQUIRE(ran.code == 0);
+    return nlohmann::json::parse(ran.out);
+  };
+  const auto whole = image({"--oci", dir / "img:t"});
+  REQUIRE(whole["layers"].size() == 3);
+  const auto on_top = image({"--oci", dir / "img:u", "--base", "oci:" + dir.at("img:t")});
+  REQUIRE(on_top["layers"].size() == 4);
+  CHECK(on_top["layers"][3] == whole["layers"][2]);
+  CHECK(on_top["layers"][0] == whole["layers"][0]);
+  const auto squashed =
+      image({"--oci", dir / "img:s", "--base", "oci:" + dir.at("img:t"), "--squash"});
+  CHECK(squashed["layers"].size() == 1);
+  // The same image again is the same bytes.
+  CHECK(image({"--oci", dir / "other:t"})["digest"] == whole["digest"]);
+  CHECK(image({"--oci-archive", dir / "x.tar:t"})["digest"] == whole["digest"]);
+}
+
+TEST_CASE("commit: an upper without changes adds history but no layer") {
+  const TempDir dir;
+  make_tree(dir / "l", {"a=1"});
+  make_tree(dir / "u", {});
+  const Ran ran = commit({dir / "u", "--lower", dir / "l", "--oci", dir / "img:t", "--json",
+                          "--change", "CMD x", "--message", "only settings"});
+  CAPTURE(ran.err);
+  REQUIRE(ran.code == 0);
+  const auto told = nlohmann::json::parse(ran.out);
+  CHECK(told["layers"].size() == 1);
+  const std::string id = told["id"];
+  const auto config =
+      nlohmann::json::parse(read_file(dir / "img/blobs/sha256/" + id.substr(id.find(':') + 1)));
+  REQUIRE(config["history"].size() == 2);
+  CHECK(config["history"][1]["empty_layer"] == true);
+  CHECK(config["history"][1]["comment"] == "only settings");
+  CHECK(config["config"]["Cmd"][2] == "x");
+}
+
+TEST_CASE("commit: what an image cannot carry is an error with --strict and leaves no image") {
+  const TempDir dir;
+  make_tree(dir / "l", {"a=1"});
+  make_tree(dir / "u", {"b=1", "@0700"});
+  CHECK(commit({dir / "u", "--lower", dir / "l", "--oci", dir / "img:t", "--strict"}).code == 1);
+  CHECK_FALSE(exists(dir / "img"));
+}
+
 TEST_CASE("commit: usage errors") {
   const TempDir dir;
   make_tree(dir / "u", {});
@@ -121,4 +175,9 @@ TEST_CASE("commit: usage errors") {
   CHECK(commit({dir / "u", "--lower", dir / "u"}).code == 2);
   CHECK(commit({dir / "u", "--lower", dir / "u", "-o", "x", "--compression", "lzma"}).code == 2);
   CHECK(commit({dir / "u", "--lower", dir / "u", "-o", dir / "none/x.tar"}).code == 1);
+  CHECK(commit({dir / "u", "--lower", dir / "u", "-o", "x", "--oci", "y:z"}).code == 2);
+  CHECK(commit({dir / "u", "--lower", dir / "u", "--oci", "y"}).code == 2);
+  CHECK(commit({dir / "u", "--lower", dir / "u", "-o", "x", "--author", "me"}).code == 2);
+  CHECK(commit({dir / "u", "--lower", dir / "u", "--oci", "y:z", "-c", "RUN x"}).code == 2);
+  CHECK(commit({dir / "u", "--lower", dir / "u", "--oci", "y:z", "--base", "x"}).code == 2);
 }
