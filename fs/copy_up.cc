@@ -8,6 +8,7 @@
 
 #include "fs/file_system.h"
 #include "layers/resolve.h"
+#include "layers/sys/quiet_open.h"
 
 namespace layerfs {
 
@@ -285,7 +286,8 @@ Status FileSystem::redirect_metacopy(Node& node, const ExclusiveTree& /*lock*/) 
 
 Result<UniqueFd> FileSystem::open_data_below(Node& node, const ExclusiveTree& /*lock*/) {
   const auto open = [&](const DirSource& at) {
-    return sys::open_beneath(stack_.at(at.layer).root.get(), at.path.text(), O_RDONLY | O_NONBLOCK);
+    return sys::open_quietly_beneath(stack_.at(at.layer).root.get(), at.path.text(),
+                                     O_RDONLY | O_NONBLOCK);
   };
   if (node.extra && node.extra->data) {
     return open(*node.extra->data);
@@ -327,15 +329,8 @@ Result<UniqueFd> FileSystem::open_content(Node& node, int flags, const Exclusive
     return open_data_below(node, *lock);
   }
   LFS_ASSIGN(const Located located, locate(node));
-  if (node.is_below()) {
-    // Reading must not change the layer's access times; only an owner may say so here,
-    // and root's clones of the layers are mounted noatime.
-    auto quiet = sys::open_at(located.at(), flags | O_NONBLOCK | O_NOATIME);
-    if (quiet || !is_not_permitted(quiet.error())) {
-      return quiet;
-    }
-  }
-  return sys::open_at(located.at(), flags | O_NONBLOCK);
+  return node.is_below() ? sys::open_quietly_at(located.at(), flags | O_NONBLOCK)
+                         : sys::open_at(located.at(), flags | O_NONBLOCK);
 }
 
 Result<SharedFd> FileSystem::data(NodeId id, Access access) {

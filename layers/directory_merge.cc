@@ -5,6 +5,7 @@
 
 #include <optional>
 
+#include "layers/sys/quiet_open.h"
 #include "whiteout/marks.h"
 
 namespace layerfs {
@@ -41,7 +42,7 @@ Result<bool> classify(int dir, bool xattr_whiteouts, LayerEntry& entry) {
 }
 
 Result<LayerContent> read_layer(const MergeInput& input) {
-  LFS_ASSIGN(const UniqueFd fd, sys::open_at({input.dir, "."}, O_RDONLY | O_DIRECTORY));
+  LFS_ASSIGN(const UniqueFd fd, sys::open_quietly_at({input.dir, "."}, O_RDONLY | O_DIRECTORY));
   LayerContent content;
   sys::DirReader reader(fd.get());
   for (;;) {

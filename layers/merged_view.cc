@@ -6,6 +6,7 @@
 
 #include "layers/path_text.h"
 #include "layers/resolve.h"
+#include "layers/sys/quiet_open.h"
 
 namespace layerfs {
 
@@ -155,14 +156,7 @@ Status ViewObject::read_names() {
   // What override_stat calls a regular file is one on disk too; a special file is one
   // there as well, and is not opened: it has no data.
   if (entry_.is_regular() && S_ISREG(entry_.st.stx_mode)) {
-    auto opened = sys::open_at(at, O_RDONLY | O_NONBLOCK | O_NOATIME);
-    if (!opened && is_not_permitted(opened.error())) {
-      opened = sys::open_at(at, O_RDONLY | O_NONBLOCK);
-    }
-    if (!opened) {
-      return opened.error();
-    }
-    own_ = std::move(*opened);
+    LFS_ASSIGN(own_, sys::open_quietly_at(at, O_RDONLY | O_NONBLOCK));
     at = {own_.get()};
   }
   LFS_ASSIGN(names_, sys::list_xattrs(at));
@@ -233,8 +227,8 @@ Status ViewObject::find_data() {
       return Errno(EIO);  // data that is nowhere must not read as zeros
     }
     std::string path = found->path.text();
-    LFS_ASSIGN(UniqueFd fd,
-               sys::open_beneath(stack.at(found->layer).root.get(), path, O_RDONLY | O_NONBLOCK));
+    LFS_ASSIGN(UniqueFd fd, sys::open_quietly_beneath(stack.at(found->layer).root.get(), path,
+                                                      O_RDONLY | O_NONBLOCK));
     LFS_ASSIGN(FileMarks marks, read_file_marks({fd.get()}, 0));
     if (!marks.metacopy) {
       data_ = std::move(fd);

@@ -10,6 +10,7 @@
 #include <catch2/catch.hpp>
 #include <set>
 
+#include "layers/sys/quiet_open.h"
 #include "tests/testlib/faults.h"
 #include "tests/testlib/files.h"
 #include "tests/testlib/skip.h"
@@ -172,6 +173,40 @@ TEST_CASE("stat_at: a symlink is not followed") {
   d.link("f", "link");
   CHECK(S_ISLNK(sys::stat_at(d.of("link"))->stx_mode));
   CHECK(sys::device_of(*sys::stat_at(d.of("f"))) == stat_of(d.at("f")).st_dev);
+}
+
+TEST_CASE("open_quietly: reading leaves the access time") {
+  const Dir d;
+  write_file(d.at("f"), "content");
+  const struct timespec old[2] = {{1000, 0}, {2000, 0}};
+  const auto atime_after_reading = [&](const auto& open) {
+    REQUIRE(::utimensat(AT_FDCWD, d.at("f").c_str(), old, 0) == 0);
+    const Result<UniqueFd> fd = open();
+    REQUIRE(fd);
+    char buffer[16];
+    REQUIRE(::read(fd->get(), buffer, sizeof buffer) == 7);
+    return sys::stat_at(d.of("f"))->stx_atime.tv_sec;
+  };
+  if (atime_after_reading([&] { return sys::open_at(d.of("f"), O_RDONLY); }) == old[0].tv_sec) {
+    SKIP_TEST("the temporary directory is mounted noatime");
+  }
+  CHECK(atime_after_reading([&] { return sys::open_quietly_at(d.of("f"), O_RDONLY); }) ==
+        old[0].tv_sec);
+  CHECK(atime_after_reading([&] { return sys::open_quietly_beneath(d.fd.get(), "f", O_RDONLY); }) ==
+        old[0].tv_sec);
+}
+
+TEST_CASE("open_quietly: what may not be opened so is opened as usual, and no other error hides") {
+  const Dir d;
+  write_file(d.at("f"), "content");
+  for (const int error : {EACCES, EIO, ENOENT, EMFILE}) {
+    const Fault fault(Call::Open, error);
+    CHECK(sys::open_quietly_at(d.of("f"), O_RDONLY).error() == Errno(error));
+  }
+  const Fault fault(Call::Open, EPERM);
+  const auto fd = sys::open_quietly_at(d.of("f"), O_RDONLY);
+  REQUIRE(fd);
+  CHECK((::fcntl(fd->get(), F_GETFL) & O_NOATIME) == 0);
 }
 
 TEST_CASE("attributes: values of every size are read whole, names listed whole") {
