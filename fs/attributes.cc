@@ -13,6 +13,15 @@ namespace {
 
 constexpr mode_t kSetIds = S_ISUID | S_ISGID;
 
+bool is_in_known_namespace(std::string_view name) {
+  for (const std::string_view prefix : {"user.", "trusted.", "security."}) {
+    if (name.starts_with(prefix)) {
+      return true;
+    }
+  }
+  return name == kAclAccessXattr || name == kAclDefaultXattr;
+}
+
 }  // namespace
 
 Result<struct stat> FileSystem::get_attributes(NodeId id) {
@@ -41,6 +50,8 @@ Result<struct statx> FileSystem::get_extended_attributes(NodeId id) {
 Result<UniqueFd> FileSystem::open_for_flags(NodeId id, Access access) {
   if (access == Access::Write) {
     LFS_TRY(copy_up(id, Need::Data));
+    // A descriptor from before could still write what the flags forbid.
+    descriptors_.drop_data(id);
   }
   const SharedTree lock(tree_);
   LFS_ASSIGN(Node * node, node_of(id));
@@ -194,7 +205,7 @@ Result<std::string> FileSystem::get_xattr(NodeId id, const std::string& name) {
   LFS_ASSIGN(const Located located, locate(*node));
   LFS_ASSIGN(auto value, sys::get_xattr(located.at(), name.c_str()));
   if (!value) {
-    return Errno(ENODATA);
+    return Errno(is_in_known_namespace(name) ? ENODATA : EOPNOTSUPP);
   }
   if (name == kAclAccessXattr) {
     // Where override_stat has the mode, the stored ACL goes with the stored one.
@@ -220,6 +231,9 @@ Status FileSystem::set_xattr(NodeId id, const std::string& name, std::string_vie
   if (is_internal_xattr(name)) {
     return Errno(EPERM);
   }
+  if (!is_in_known_namespace(name)) {
+    return Errno(EOPNOTSUPP);
+  }
   LFS_TRY(copy_up(id, Need::Attributes));
   const SharedTree lock(tree_);
   LFS_ASSIGN(Node * node, node_of(id));
@@ -238,6 +252,9 @@ Status FileSystem::set_xattr(NodeId id, const std::string& name, std::string_vie
 Status FileSystem::remove_xattr(NodeId id, const std::string& name) {
   if (is_internal_xattr(name)) {
     return Errno(EPERM);
+  }
+  if (!is_in_known_namespace(name)) {
+    return Errno(EOPNOTSUPP);
   }
   {
     // Nothing is copied up for an attribute that is not there.
