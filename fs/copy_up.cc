@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "fs/file_system.h"
+#include "layers/path_text.h"
 #include "layers/resolve.h"
 #include "layers/sys/quiet_open.h"
 
@@ -269,6 +270,13 @@ Status FileSystem::fill_metacopy(NodeId id, std::uint64_t keep_bytes) {
   descriptors_.drop_data(id);
   copied_up_.bytes.fetch_add(bytes, std::memory_order_relaxed);
   return {};
+}
+
+FileSystem::Need FileSystem::need_to_move(const Node& node) {
+  // A redirect that says where the data is may be too long to be stored.
+  const bool nameable = node.type != DT_REG || node.parent == nullptr || node.is_dir() ||
+                        node.parent->dir->view.text().size() + node.name.size() < kMaxRedirectBytes;
+  return nameable ? Need::Attributes : Need::Data;
 }
 
 Status FileSystem::redirect_metacopy(Node& node, const ExclusiveTree& /*lock*/) {

@@ -270,6 +270,8 @@ class FileSystem {
   Status mark_impure(Node& dir, const ExclusiveTree& lock);
   Result<CopySource> copy_source(const Located& located, Node& node);
   Result<Content> content_of(Node& node);
+  // What the object must have above before it can have another name.
+  static Need need_to_move(const Node& node);
   // So that a metacopy file finds its data under another name.
   Status redirect_metacopy(Node& node, const ExclusiveTree& lock);
   Result<UniqueFd> open_data_below(Node& node, const ExclusiveTree& lock);
@@ -312,6 +314,7 @@ class FileSystem {
   // What must happen before the rename can, under no lock; both 0: it is done.
   struct RenameObstacle {
     NodeId copy_up = 0;  // with its lookup counted
+    Need need = Need::Attributes;
     NodeId pinned = 0;
   };
   Result<RenameObstacle> rename_locked(RenameSide& from, RenameSide& to, unsigned flags,

@@ -246,7 +246,13 @@ Result<FileSystem::Creation> FileSystem::create_nameless(NodeId parent_id, const
 Result<NodeEntry> FileSystem::link(NodeId id, NodeId new_parent, std::string_view name_view) {
   LFS_TRY(check_new_name(name_view));
   const std::string name(name_view);
-  LFS_TRY(copy_up(id, Need::Attributes));
+  Need need = Need::Attributes;
+  {
+    const SharedTree lock(tree_);
+    LFS_ASSIGN(const Node* node, node_of(id));
+    need = need_to_move(*node);
+  }
+  LFS_TRY(copy_up(id, need));
   const ExclusiveTree lock(tree_);
   LFS_ASSIGN(Node * node, node_of(id));
   LFS_ASSIGN(Node * parent, node_of(new_parent));

@@ -26,8 +26,11 @@ Result<OpenModes::Opened> OpenModes::open(NodeId node, Write write, const Regist
   if (state.cached == 0 && (in_writable || fs_.is_read_only())) {
     if (state.backing_id == 0) {
       fs_.pins().pin(node);
-      const auto fd =
-          fs_.data(node, in_writable ? FileSystem::Access::Write : FileSystem::Access::Read);
+      auto fd = fs_.data(node, in_writable ? FileSystem::Access::Write : FileSystem::Access::Read);
+      if (!fd && is_not_permitted(fd.error()) && write == Write::No) {
+        // An immutable file. The kernel opens the backing file with each caller's own flags.
+        fd = fs_.data(node, FileSystem::Access::Read);
+      }
       if (!fd) {
         fs_.pins().unpin(node);
         return fd.error();

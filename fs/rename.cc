@@ -97,7 +97,7 @@ Result<FileSystem::RenameEffects> FileSystem::rename(NodeId parent, std::string_
   RenameObstacle obstacle;
   for (;;) {
     if (obstacle.copy_up != 0) {
-      const auto copied = copy_up(obstacle.copy_up, Need::Attributes);
+      const auto copied = copy_up(obstacle.copy_up, obstacle.need);
       forget(obstacle.copy_up, 1);
       LFS_TRY(copied);
     }
@@ -149,9 +149,11 @@ Result<FileSystem::RenameObstacle> FileSystem::rename_locked(RenameSide& from, R
     Node* node = side->node;
     const bool moves = side == &from || exchange;
     bool copies = false;
+    Need need = Need::Attributes;
     if (node != nullptr && moves) {
       // A name that only a lower has of an inode in the index must get one in the upper.
-      LFS_ASSIGN(copies, needs_copy_up(*node, Need::Attributes));
+      need = need_to_move(*node);
+      LFS_ASSIGN(copies, needs_copy_up(*node, need));
       copies = copies || (side->is_in_lower() && !node->is_dir() && node->place != Place::Indexed);
     } else if (node != nullptr && node->place == Place::Lower && !node->is_dir()) {
       // The number of its other names must outlive this mount: see remove().
@@ -161,7 +163,7 @@ Result<FileSystem::RenameObstacle> FileSystem::rename_locked(RenameSide& from, R
     }
     if (copies) {
       table_.ref(*node);
-      return RenameObstacle{node->id, 0};
+      return RenameObstacle{node->id, need, 0};
     }
   }
   LFS_ASSIGN(from.where, prepare_name(*from.parent, from.name, *from.listing, lock));
@@ -171,7 +173,7 @@ Result<FileSystem::RenameObstacle> FileSystem::rename_locked(RenameSide& from, R
       return Errno(EXDEV);
     }
     if (pins_.is_pinned(from.node->id)) {
-      return RenameObstacle{0, from.node->id};
+      return RenameObstacle{0, Need::Attributes, from.node->id};
     }
     LFS_TRY(move_between_layers(from, to, lock));
     return RenameObstacle{};
@@ -208,7 +210,8 @@ Status FileSystem::prepare_moved(RenameSide& from, const RenameSide& to,
     const std::string path = "/" + node.dir->view.text();
     // A private directory cannot move out of the init layer, and without a redirect the
     // lower part would stay behind: mv(1) copies instead.
-    if (!all_lower || !options_.redirect || !layer.marks().has_xattrs() || path.size() > 4000) {
+    if (!all_lower || !options_.redirect || !layer.marks().has_xattrs() ||
+        path.size() > kMaxRedirectBytes) {
       return Errno(EXDEV);
     }
     LFS_ASSIGN(const SharedFd self, directory_fd(node, layer.index()));

@@ -11,6 +11,8 @@ namespace layerfs {
 
 // Bytes of one name, without the NUL (Linux NAME_MAX).
 inline constexpr std::size_t kMaxNameBytes = 255;
+// Of a path that a redirect holds: less than an inode with one block of attributes takes.
+inline constexpr std::size_t kMaxRedirectBytes = 3000;
 
 // One name that a directory entry can have: 1 to kMaxNameBytes bytes, no '/', no NUL,
 // neither "." nor "..".

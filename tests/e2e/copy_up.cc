@@ -80,7 +80,7 @@ TEST_CASE("copy-up of a symlink keeps its target and takes the owner given") {
   CHECK(stat_of(mount.lower() + "/s").st_uid == 0);
 }
 
-TEST_CASE("chmod and chown copy no data; the first write does, and the lower stays") {
+TEST_CASE("chmod and chown copy no data; the first write does, and the lower stays", "[S-06]") {
   const std::string io = GENERATE("cached", "passthrough");
   CAPTURE(io);
   TestMount mount;
@@ -104,7 +104,7 @@ TEST_CASE("chmod and chown copy no data; the first write does, and the lower sta
   CHECK(read_file(mount.lower() + "/f") == content);
 }
 
-TEST_CASE("a descriptor opened before copy-up sees what is written later") {
+TEST_CASE("a descriptor opened before copy-up sees what is written later", "[S-05]") {
   const std::string io = GENERATE("cached", "passthrough");
   CAPTURE(io);
   TestMount mount;
@@ -170,7 +170,7 @@ TEST_CASE("a sparse file stays sparse through copy-up") {
   CHECK(stat_of(mount.upper() + "/f").st_blocks < 256);
 }
 
-TEST_CASE("hard links of a lower stay one file through copy-up and remount") {
+TEST_CASE("hard links of a lower stay one file through copy-up and remount", "[S-08]") {
   const std::string io = GENERATE("cached", "passthrough");
   CAPTURE(io);
   TestMount mount;

@@ -114,7 +114,8 @@ bool in_processes(const std::vector<std::function<bool()>>& jobs) {
 
 }  // namespace
 
-TEST_CASE("a listing has what was there when it began, though a reader from before ends first") {
+TEST_CASE("a listing has what was there when it began, though a reader from before ends first",
+          "[S-15]") {
   const std::string io = GENERATE("cached", "passthrough");
   CAPTURE(io);
   TestMount mount;
@@ -165,7 +166,7 @@ TEST_CASE("rewinddir sees the names made and deleted since") {
   ::closedir(dir);
 }
 
-TEST_CASE("seekdir comes back to where telldir was, whatever came and went meanwhile") {
+TEST_CASE("seekdir comes back to where telldir was, whatever came and went meanwhile", "[S-15]") {
   const std::string io = GENERATE("cached", "passthrough");
   CAPTURE(io);
   const bool changed = GENERATE(false, true);

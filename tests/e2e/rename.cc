@@ -49,7 +49,7 @@ TEST_CASE("a lower file renamed over a name replaces it for good") {
   CHECK(read_file(mount.lower(1) + "/from") == "moved");
 }
 
-TEST_CASE("RENAME_NOREPLACE refuses an existing name and RENAME_WHITEOUT is EINVAL") {
+TEST_CASE("RENAME_NOREPLACE refuses an existing name and RENAME_WHITEOUT is EINVAL", "[S-11]") {
   TestMount mount;
   write_file(mount.lower() + "/a", "a");
   write_file(mount.lower() + "/b", "b");
@@ -122,7 +122,7 @@ TEST_CASE("a redirect is followed through an upper that became a lower") {
   CHECK(read_file(mount.at("g/f")) == "data");
 }
 
-TEST_CASE("with --redirect off a lower directory is EXDEV to rename and mv copies it") {
+TEST_CASE("with --redirect off a lower directory is EXDEV to rename and mv copies it", "[S-06]") {
   TestMount mount;
   make_dirs(mount.lower() + "/d");
   write_file(mount.lower() + "/d/f", "data");

@@ -157,7 +157,8 @@ std::string make_plain(const TestMount& mount) {
 
 }  // namespace
 
-TEST_CASE("set-id bits of a file stay and go by any call of any user as on a plain filesystem") {
+TEST_CASE("set-id bits of a file stay and go by any call of any user as on a plain filesystem",
+          "[S-13]") {
   const std::string io = GENERATE("cached", "passthrough");
   const std::string place = GENERATE("lower", "upper");
   CAPTURE(io, place);

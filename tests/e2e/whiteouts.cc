@@ -23,7 +23,8 @@ void make_device_whiteout(const std::string& path) {
 
 }  // namespace
 
-TEST_CASE("a whiteout of any form in the upper, top or middle lower hides what is below") {
+TEST_CASE("a whiteout of any form in the upper, top or middle lower hides what is below",
+          "[S-01]") {
   const std::string io = GENERATE("cached", "passthrough");
   CAPTURE(io);
   TestMount mount(3);
@@ -50,7 +51,7 @@ TEST_CASE("a whiteout of any form in the upper, top or middle lower hides what i
   CHECK(names_in(mount.at("d")) == Names{"kept"});
 }
 
-TEST_CASE("an opaque directory of any form hides the directories below") {
+TEST_CASE("an opaque directory of any form hides the directories below", "[S-02]") {
   TestMount mount(3);
   make_dirs(mount.lower(2) + "/d/sub");
   write_file(mount.lower(2) + "/d/old", "old");
@@ -111,7 +112,7 @@ TEST_CASE("a lower tree removed and made again shows only what is new") {
   CHECK(read_file(mount.lower() + "/" + tree + "/x/y/old") == "old");
 }
 
-TEST_CASE("names and attributes that encode marks can be neither made nor seen") {
+TEST_CASE("names and attributes that encode marks can be neither made nor seen", "[S-11]") {
   TestMount mount;
   make_dirs(mount.lower() + "/d");
   set_xattr(mount.lower() + "/d", "trusted.overlay.opaque", "y");
