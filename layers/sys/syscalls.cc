@@ -83,6 +83,20 @@ Result<UniqueFd> open_beneath(int root, std::string_view path, int flags, mode_t
   return openat2_beneath(from, std::string(path), flags, mode);
 }
 
+Result<UniqueFd> open_in_root(int root, const std::string& path, int flags, mode_t mode) {
+  struct open_how how {};
+  how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC);
+  how.mode = (flags & O_CREAT) != 0 ? mode : 0;
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+  for (;;) {
+    const long fd = ::syscall(SYS_openat2, root, path.c_str(), &how, sizeof(how));
+    // EAGAIN: something was renamed meanwhile, and the kernel cannot tell whether ".." left.
+    if (fd >= 0 || (errno != EINTR && errno != EAGAIN)) {
+      return fd_of(static_cast<int>(fd));
+    }
+  }
+}
+
 Result<UniqueFd> open_at(At at, int flags, mode_t mode) {
   if (!at.is_self()) {
     for (;;) {

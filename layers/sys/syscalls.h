@@ -30,6 +30,10 @@ struct At {
 // Paths longer than PATH_MAX are descended in pieces. "" is `root` itself, reopened.
 Result<UniqueFd> open_beneath(int root, std::string_view path, int flags, mode_t mode = 0);
 
+// As a process sees `path` whose root directory is `root`: symlinks and ".." are followed
+// but never lead outside (RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS). O_CLOEXEC is added.
+Result<UniqueFd> open_in_root(int root, const std::string& path, int flags, mode_t mode = 0);
+
 // One component, with O_NOFOLLOW and O_CLOEXEC added. An O_PATH object (empty name)
 // is reopened through /proc/self/fd.
 Result<UniqueFd> open_at(At at, int flags, mode_t mode = 0);

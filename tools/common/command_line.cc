@@ -72,6 +72,84 @@ Outcome<std::vector<std::string>> normalise(const Command& command,
   return out;
 }
 
+const Option* find_letter(const Command& command, char letter) {
+  for (const OptionGroup& group : command.groups) {
+    for (const Option& option : group.options) {
+      if (option.letter == letter) {
+        return &option;
+      }
+    }
+  }
+  return nullptr;
+}
+
+// As an option with a value joined to it, whatever the value looks like.
+Outcome<std::string> joined(const std::string& shown, const Option& option,
+                            std::span<const std::string> rest) {
+  if (rest.empty()) {
+    return usage_error("option " + shown + " needs a value");
+  }
+  if (rest.front().empty()) {
+    return usage_error("option " + shown + " has an empty value");
+  }
+  return "--" + option.name + "=" + rest.front();
+}
+
+// Of "-abc VALUE": flags one by one, and the value of the last letter that takes one.
+// `used`: whether `rest` gave it.
+Outcome<std::vector<std::string>> spell_out(const Command& command, const std::string& cluster,
+                                            std::span<const std::string> rest, bool& used) {
+  std::vector<std::string> out;
+  for (std::size_t i = 1; i < cluster.size(); ++i) {
+    const Option* option = find_letter(command, cluster[i]);
+    if (option == nullptr || option->value.empty()) {
+      out.push_back(std::string("-") + cluster[i]);
+      continue;
+    }
+    if (i + 1 < cluster.size()) {
+      out.push_back("--" + option->name + "=" + cluster.substr(i + 1));
+      break;
+    }
+    LFS_ASSIGN(std::string word, joined(std::string("-") + cluster[i], *option, rest));
+    out.push_back(std::move(word));
+    used = true;
+  }
+  return out;
+}
+
+// The options of the command line, each with its value joined, then "--" and the rest.
+Outcome<std::vector<std::string>> set_command_apart(const Command& command,
+                                                    std::span<const std::string> arguments) {
+  std::vector<std::string> out;
+  std::size_t i = 0;
+  for (; i < arguments.size() && arguments[i].size() > 1 && arguments[i][0] == '-'; ++i) {
+    const std::string& argument = arguments[i];
+    const auto rest = arguments.subspan(i + 1);
+    if (argument == "--") {
+      ++i;
+      break;
+    }
+    if (!argument.starts_with("--")) {
+      bool used = false;
+      LFS_ASSIGN(const auto words, spell_out(command, argument, rest, used));
+      out.insert(out.end(), words.begin(), words.end());
+      i += used ? 1 : 0;
+      continue;
+    }
+    const Option* option = find_option(command, argument.substr(2));
+    if (option == nullptr || option->value.empty() || !option->optional.empty()) {
+      out.push_back(argument);
+      continue;
+    }
+    LFS_ASSIGN(std::string word, joined(argument, *option, rest));
+    out.push_back(std::move(word));
+    ++i;
+  }
+  out.emplace_back("--");
+  out.insert(out.end(), arguments.begin() + static_cast<std::ptrdiff_t>(i), arguments.end());
+  return out;
+}
+
 std::string names_for_parser(const Option& option) {
   std::string out = "--" + option.name;
   if (option.letter != '\0') {
@@ -149,7 +227,11 @@ void append_option(std::string& out, const Option& option) {
 
 Outcome<ParsedArguments> parse_arguments(const Command& command,
                                          std::span<const std::string> arguments) {
-  auto normal = normalise(command, arguments);
+  std::vector<std::string> apart(arguments.begin(), arguments.end());
+  if (command.ends_at_positional) {
+    LFS_ASSIGN(apart, set_command_apart(command, arguments));
+  }
+  auto normal = normalise(command, apart);
   if (!normal) {
     return normal.error();
   }

@@ -34,6 +34,9 @@ struct Command {
   std::string summary;
   std::vector<OptionGroup> groups;
   std::string notes = {};  // paragraphs after the options
+  // The first argument that is neither an option nor an option's value, and all after it,
+  // are positional: they are somebody else's command line.
+  bool ends_at_positional = false;
 };
 
 // -h/--help is understood by every command and need not be in the table.

@@ -225,15 +225,19 @@ std::optional<std::uint64_t> mount_id_at(const std::string& path) {
 }  // namespace
 
 Outcome<std::string> find_daemon() {
-  static constexpr const char* kName = "layerfsd";
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  return find_daemon_from(self.parent_path().string());
+}
+
+Outcome<std::string> find_daemon_from(const std::string& folder) {
+  static constexpr const char* kName = "layerfsd";
   std::string looked = "$PATH";
-  if (!error) {
-    const auto here = self.parent_path();
+  if (!folder.empty()) {
+    const std::filesystem::path here = folder;
     const auto installed = here.parent_path() / "libexec" / "layerfs";
-    for (const auto& folder : {here, installed}) {
-      const std::string candidate = folder / kName;
+    for (const auto& place : {here, installed}) {
+      const std::string candidate = place / kName;
       if (::access(candidate.c_str(), X_OK) == 0) {
         return candidate;
       }

@@ -11,6 +11,8 @@ namespace layerfs {
 
 // Beside this program, else in ../libexec/layerfs, else in $PATH.
 Outcome<std::string> find_daemon();
+// The same for a program that is in `folder`.
+Outcome<std::string> find_daemon_from(const std::string& folder);
 
 struct DaemonStart {
   std::string program;                  // layerfsd

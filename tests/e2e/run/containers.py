@@ -1,0 +1,175 @@
+"""Containers for the tests: a root of busybox alone, and who starts layerfs-run."""
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+SKIP = 77
+BUSYBOX = "/bin/busybox"
+USER = 12345
+
+
+def skip(reason):
+    print(f"SKIP: {reason}")
+    sys.exit(SKIP)
+
+
+class Ground:
+    """A temporary directory with the root, and the caller ("root" or "user")."""
+
+    def __init__(self, binaries, caller):
+        self.program = f"{binaries}/layerfs-run"
+        self.caller = caller
+        if os.geteuid() != 0:
+            skip("the tests of layerfs-run need root")
+        if not os.path.exists("/dev/fuse"):
+            skip("there is no /dev/fuse")
+        if not os.path.exists(BUSYBOX):
+            skip(f"{BUSYBOX} is missing (Debian package busybox-static)")
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="layerfs-run-test."))
+        self.dir.chmod(0o755)
+        self.layer = self.dir / "layer"
+        self.make_layer()
+        self.own = self.dir / "own"
+        self.own.mkdir(mode=0o755)
+        if caller == "user":
+            os.chown(self.own, USER, USER)
+        self.environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR": str(self.own)}
+        if caller == "user":
+            self.environment["XDG_RUNTIME_DIR"] = str(self.own)
+            self.private_fuse_device()
+
+    def private_fuse_device(self):
+        """This process's /dev/fuse becomes one for everybody, as udev makes it."""
+        libc_unshare = getattr(os, "unshare", None)
+        if libc_unshare:
+            os.unshare(os.CLONE_NEWNS)
+        else:
+            import ctypes
+            if ctypes.CDLL(None, use_errno=True).unshare(0x20000) != 0:
+                skip("no mount namespace can be made")
+        run = lambda *command: subprocess.run(command, check=True)
+        run("mount", "--make-rprivate", "/")
+        node = self.dir / "fuse"
+        os.mknod(node, 0o666 | 0o020000, os.makedev(10, 229))
+        node.chmod(0o666)
+        run("mount", "--bind", str(node), "/dev/fuse")
+
+    def make_layer(self):
+        for name in ("bin", "etc", "tmp", "root", "home"):
+            (self.layer / name).mkdir(parents=True)
+        (self.layer / "tmp").chmod(0o1777)
+        shutil.copy(BUSYBOX, self.layer / "bin/busybox")
+        listed = subprocess.run([BUSYBOX, "--list"], check=True, capture_output=True, text=True)
+        for name in listed.stdout.split():
+            if name != "busybox":
+                (self.layer / "bin" / name).symlink_to("busybox")
+        (self.layer / "etc/passwd").write_text(
+            "root:x:0:0:root:/root:/bin/sh\nbob:x:1000:1000::/home:/bin/sh\n")
+        (self.layer / "etc/group").write_text("root:x:0:\nbob:x:1000:\nwheel:x:50:bob\n")
+        if self.caller == "user":
+            subprocess.run(["chown", "-hR", f"{USER}:{USER}", str(self.layer)], check=True)
+
+    def words(self, *arguments, layers=None):
+        return [self.program, "--layers", str(layers or self.layer), *map(str, arguments)]
+
+    def start(self, *arguments, layers=None, words=None, **options):
+        options.setdefault("stdin", subprocess.DEVNULL)
+        options.setdefault("stdout", subprocess.PIPE)
+        options.setdefault("stderr", subprocess.PIPE)
+        options.setdefault("env", self.environment)
+        if self.caller == "user":
+            options.update(user=USER, group=USER, extra_groups=[])
+        return subprocess.Popen(words or self.words(*arguments, layers=layers), text=True,
+                                cwd="/", **options)
+
+    def run(self, *arguments, timeout=60, layers=None, words=None, **options):
+        """The finished process, with .code, .out and .err."""
+        process = self.start(*arguments, layers=layers, words=words, **options)
+        try:
+            process.out, process.err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.out, process.err = process.communicate()
+            raise AssertionError(f"hangs: {arguments}\n{process.out}\n{process.err}") from None
+        process.code = process.returncode
+        return process
+
+    def shell(self, script, *options, **more):
+        return self.run(*options, "--", "sh", "-c", script, **more)
+
+    def leftovers(self):
+        """What a container that is gone must not leave: directories, mounts, processes."""
+        found = [str(p) for p in self.own.rglob("layerfs-run*") if p.name != "layerfs-run"]
+        found += [str(p) for p in (self.own / "layerfs-run").glob("*")]
+        for line in pathlib.Path("/proc/mounts").read_text().splitlines():
+            if "fuse.layerfs" in line and "layerfs-run" in line:
+                found.append(line)
+        for entry in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                command = (entry / "cmdline").read_bytes()
+                environ = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if str(self.own).encode() in environ and b"layerfs" in command:
+                found.append(f"{entry.name} {command.replace(bytes(1), b' ').decode()}")
+        return found
+
+    def wait_until_clean(self, seconds=15):
+        limit = time.monotonic() + seconds
+        while self.leftovers() and time.monotonic() < limit:
+            time.sleep(0.05)
+        assert not self.leftovers(), f"left behind: {self.leftovers()}"
+
+    def close(self):
+        for _ in range(5):
+            shutil.rmtree(self.dir, ignore_errors=True)
+            if not self.dir.exists():
+                return
+            time.sleep(0.2)
+
+
+def eventually(condition, what, seconds=10):
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+def expect(process, code=0, out=None):
+    assert process.code == code, f"code {process.code}, not {code}:\n{process.out}\n{process.err}"
+    if out is not None:
+        assert process.out == out, f"{process.out!r}, not {out!r}"
+
+
+def main(tests, argv):
+    """check SUBJECT --binaries DIR --as root|user [NAME...]"""
+    import argparse
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binaries", required=True)
+    parser.add_argument("--as", dest="caller", choices=["root", "user"], default="root")
+    parser.add_argument("names", nargs="*")
+    given = parser.parse_args(argv)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    ground = Ground(given.binaries, given.caller)
+    failed = 0
+    try:
+        for test in tests:
+            if given.names and test.__name__ not in given.names:
+                continue
+            begin = time.monotonic()
+            try:
+                reason = test(ground)
+            except AssertionError as error:
+                failed += 1
+                print(f"FAILED {test.__name__}: {error}", flush=True)
+                continue
+            what = f"left out ({reason})" if reason else "ok"
+            print(f"{what}  {test.__name__}  {time.monotonic() - begin:.2f} s", flush=True)
+    finally:
+        ground.close()
+    return 1 if failed else 0

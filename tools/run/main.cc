@@ -1,0 +1,87 @@
+// The program `layerfs-run`.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <iostream>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "layers/sys/unique_fd.h"
+#include "tools/run/container.h"
+#include "tools/run/exit_code.h"
+#include "tools/run/launcher.h"
+#include "tools/run/options.h"
+#include "tools/run/sealed_self.h"
+
+namespace layerfs::run {
+namespace {
+
+// A caller that closed 0, 1 or 2 would otherwise have its messages written into whatever
+// is opened next.
+bool standard_descriptors_are_open() {
+  int fd = 0;
+  do {
+    fd = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+      return ::fcntl(STDERR_FILENO, F_GETFD) >= 0;
+    }
+  } while (fd <= STDERR_FILENO && ::fcntl(fd, F_SETFD, 0) == 0);
+  const UniqueFd spare(fd);
+  return true;
+}
+
+int report(const Problem& problem, const Streams& streams) {
+  streams.err << "layerfs-run: " << problem.message;
+  if (problem.code == ExitCode::Usage) {
+    streams.err << "; see 'layerfs-run --help'";
+  }
+  streams.err << '\n';
+  return kLauncherFailed;
+}
+
+int run_command(std::span<const std::string> arguments, const Streams& streams) {
+  RunOptions options;
+  const Command command = options.describe();
+  auto parsed = parse_arguments(command, arguments);
+  if (!parsed) {
+    return report(parsed.error(), streams);
+  }
+  if (parsed->help) {
+    streams.out << help_text(command);
+    return 0;
+  }
+  auto config = options.finish(std::move(parsed->positionals));
+  if (!config) {
+    return report(config.error(), streams);
+  }
+  return launch(*std::move(config), streams);
+}
+
+int run_program(std::span<const std::string> arguments, const Streams& streams) {
+  if (!arguments.empty() && (arguments[0] == "--version" || arguments[0] == "-V")) {
+    streams.out << "layerfs-run " LFS_VERSION "\n";
+    return 0;
+  }
+  return run_command(arguments, streams);
+}
+
+}  // namespace
+}  // namespace layerfs::run
+
+int main(int argc, char** argv) {
+  using layerfs::run::kLauncherFailed;
+  if (!layerfs::run::standard_descriptors_are_open()) {
+    return kLauncherFailed;
+  }
+  const layerfs::Streams streams{std::cout, std::cerr, ::isatty(STDOUT_FILENO) == 1,
+                                 ::isatty(STDERR_FILENO) == 1};
+  if (const auto sealed = layerfs::run::run_from_sealed_copy(argv); !sealed) {
+    return layerfs::run::report(sealed.error(), streams);
+  }
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  layerfs::run::remember_arguments(argc, argv);
+  const int code = layerfs::run::run_program(arguments, streams);
+  std::cout.flush();
+  return code;
+}

@@ -1,0 +1,86 @@
+#include "tools/run/sealed_self.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <limits.h>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+
+#include "layers/sys/syscalls.h"
+#include "tools/common/daemon.h"
+
+namespace layerfs::run {
+namespace {
+
+constexpr const char* kFolderVariable = "_LAYERFS_RUN_FOLDER";
+constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+
+Problem cannot(const char* what) {
+  return failed(std::string("cannot ") + what + ": " + describe(Errno::last()));
+}
+
+UniqueFd file_in_memory() {
+  constexpr unsigned kExecutable = 0x10;  // MFD_EXEC, Linux 6.3
+  constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  UniqueFd fd(::memfd_create("layerfs-run", kFlags | kExecutable));
+  if (!fd && errno == EINVAL) {
+    fd.reset(::memfd_create("layerfs-run", kFlags));
+  }
+  return fd;
+}
+
+bool is_sealed(int fd) { return (::fcntl(fd, F_GET_SEALS) & kSeals) == kSeals; }
+
+Outcome<std::string> own_folder() {
+  std::array<char, PATH_MAX> path{};
+  const ssize_t size = ::readlink("/proc/self/exe", path.data(), path.size() - 1);
+  if (size < 0) {
+    return cannot("read /proc/self/exe");
+  }
+  const std::string text(path.data(), static_cast<std::size_t>(size));
+  return text.substr(0, text.rfind('/'));
+}
+
+}  // namespace
+
+Outcome<void> run_from_sealed_copy(char** argv) {
+  const auto self = sys::open_path("/proc/self/exe", O_RDONLY);
+  if (!self) {
+    return failed("cannot open /proc/self/exe: " + describe(self.error()));
+  }
+  if (is_sealed(self->get())) {
+    return {};
+  }
+  LFS_ASSIGN(const std::string folder, own_folder());
+  const UniqueFd copy = file_in_memory();
+  struct stat st {};
+  if (!copy || ::fstat(self->get(), &st) < 0) {
+    return cannot("copy the program");
+  }
+  for (off_t left = st.st_size; left > 0;) {
+    const ssize_t count =
+        ::sendfile(copy.get(), self->get(), nullptr, static_cast<std::size_t>(left));
+    if (count <= 0) {
+      return cannot("copy the program");
+    }
+    left -= count;
+  }
+  if (::fcntl(copy.get(), F_ADD_SEALS, kSeals) < 0) {
+    return cannot("seal the copy of the program");
+  }
+  ::setenv(kFolderVariable, folder.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): one thread
+  ::fexecve(copy.get(), argv, environ);
+  return cannot("run the sealed copy of the program");
+}
+
+Outcome<std::string> find_own_daemon() {
+  const char* folder = std::getenv(kFolderVariable);  // NOLINT(concurrency-mt-unsafe)
+  return folder == nullptr ? find_daemon() : find_daemon_from(folder);
+}
+
+}  // namespace layerfs::run

@@ -1,0 +1,305 @@
+#include "tools/run/supervisor.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "layers/sys/syscalls.h"
+#include "tools/common/daemon.h"
+#include "tools/common/process.h"
+#include "tools/run/children.h"
+#include "tools/run/container.h"
+#include "tools/run/exit_code.h"
+
+namespace layerfs::run {
+namespace {
+
+constexpr auto kDaemonPatience = std::chrono::seconds(10);
+
+Problem cannot(const std::string& what) {
+  return failed("cannot " + what + ": " + describe(Errno::last()));
+}
+
+// How it ended, in the end.
+struct Ending {
+  int code = kLauncherFailed;
+  int wait_status = -1;  // of the command; -1: it never ran
+  std::string message;
+};
+
+class Supervisor {
+ public:
+  explicit Supervisor(SupervisorStart& start) : start_(start) {}
+
+  Ending run() {
+    Ending ending;
+    if (const auto done = prepare(); !done) {
+      ending.message = done.error().message;
+    } else if (const auto started = start_container(); !started) {
+      ending.message = started.error().message;
+    } else {
+      watch(ending);
+    }
+    end_container();
+    if (const auto done = clean_up(); !done && ending.message.empty()) {
+      ending.message = done.error().message;
+    }
+    return ending;
+  }
+
+ private:
+  const RunConfig& config() const { return start_.config; }
+
+  Outcome<void> prepare() {
+    ::setsid();
+    // So that the daemon, which puts itself into the background, stays a child.
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+    if (::geteuid() != 0) {
+      LFS_TRY(enter_user_namespace());
+    }
+    // The mount is the container's alone: no other process of the machine can see it.
+    if (::unshare(CLONE_NEWNS) < 0 ||
+        ::mount(nullptr, "/", nullptr, MS_SLAVE | MS_REC, nullptr) < 0) {
+      return cannot("make a mount namespace");
+    }
+    LFS_TRY(fill_init_layer(config(), start_.places));
+    return mount_layers();
+  }
+
+  Outcome<void> enter_user_namespace() {
+    if (::unshare(CLONE_NEWUSER) < 0) {
+      return failed("cannot make a user namespace: " + describe(Errno::last()) +
+                    "; the machine forbids it to users (sysctl user.max_user_namespaces, "
+                    "kernel.unprivileged_userns_clone or kernel.apparmor_restrict_unprivileged_"
+                    "userns)");
+    }
+    start_.channel.send(Word::MapMe);
+    const auto answer = start_.channel.receive();
+    if (!answer || answer->word != Word::Mapped) {
+      return failed("the user namespace got no ids");
+    }
+    if (::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0) {
+      return cannot("become root of the user namespace");
+    }
+    return {};
+  }
+
+  Outcome<void> mount_layers() {
+    MountConfig mount;
+    mount.lowers = config().layers;
+    mount.upper = config().upper.empty() ? start_.places.scratch : config().upper;
+    mount.volatile_ = config().upper.empty();
+    mount.init = start_.places.init;
+    mount.mountpoint = start_.places.root;
+    mount.mount_flags = {"nodev"};
+    LFS_TRY(start_daemon(mount, DaemonStart{.program = start_.daemon}));
+    mounted_ = true;
+    return {};
+  }
+
+  Outcome<void> start_container() {
+    LFS_ASSIGN(IdMaps maps, identity_maps());
+    if (!config().uid_map.empty()) {
+      maps.uids = config().uid_map;
+      maps.gids = config().gid_map.empty() ? config().uid_map : config().gid_map;
+    }
+    LFS_ASSIGN(HostParts parts, prepare_host_parts(config(), maps));
+    {
+      const auto root = sys::open_path(start_.places.root, O_PATH | O_DIRECTORY);
+      if (!root) {
+        return failed("cannot open the merged layers: " + describe(root.error()));
+      }
+      LFS_TRY(make_mount_points(root->get(), parts));
+    }
+    LFS_ASSIGN(auto ends, Channel::pair());
+    LFS_TRY(clone_container(std::move(ends.second), std::move(parts), ends.first));
+    container_channel_ = std::move(ends.first);
+    if (config().own.user) {
+      LFS_TRY(write_maps(container_, maps, /*privileged=*/true));
+    }
+    if (!container_channel_.send(Word::Go)) {
+      return failed("the container's first process ended before it began");
+    }
+    return {};
+  }
+
+  std::uint64_t clone_flags() const {
+    const NamespaceChoice& own = config().own;
+    std::uint64_t flags = CLONE_NEWNS;
+    flags |= own.user ? std::uint64_t{CLONE_NEWUSER} : 0;
+    flags |= own.pid ? std::uint64_t{CLONE_NEWPID} : 0;
+    flags |= own.net ? std::uint64_t{CLONE_NEWNET} : 0;
+    flags |= own.uts ? std::uint64_t{CLONE_NEWUTS} : 0;
+    flags |= own.ipc ? std::uint64_t{CLONE_NEWIPC} : 0;
+    flags |= own.time ? std::uint64_t{CLONE_NEWTIME} : 0;
+    return flags;
+  }
+
+  Outcome<void> clone_container(Channel channel, HostParts parts, Channel& supervisors_end) {
+    int pidfd = -1;
+    clone_args arguments{};
+    arguments.flags = clone_flags() | CLONE_PIDFD;
+    arguments.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
+    arguments.exit_signal = SIGCHLD;
+    const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
+    if (pid < 0) {
+      return cannot("make the container's namespaces");
+    }
+    if (pid == 0) {
+      supervisors_end.close();
+      start_.channel.close();
+      run_container(
+          {config(), start_.places.root, std::move(parts), start_.seccomp, std::move(channel)});
+    }
+    container_ = static_cast<pid_t>(pid);
+    container_fd_ = UniqueFd(pidfd);
+    return {};
+  }
+
+  // Until the container has ended, or who started it is gone.
+  void watch(Ending& ending) {
+    bool listening = true;
+    while (true) {
+      std::array<pollfd, 3> items{{{container_channel_.fd(), POLLIN, 0},
+                                   {listening ? start_.channel.fd() : -1, POLLIN, 0},
+                                   {container_fd_.get(), POLLIN, 0}}};
+      if (::poll(items.data(), items.size(), -1) < 0) {
+        continue;
+      }
+      if (items[1].revents != 0) {
+        listening = obey();
+        if (!listening) {
+          kill_container();
+        }
+      }
+      // What it said before its end is heard first.
+      if (items[0].revents != 0) {
+        hear_container(ending);
+      } else if (items[2].revents != 0) {
+        take_end(ending);
+        return;
+      }
+    }
+  }
+
+  // False once the other side is gone.
+  bool obey() {
+    const auto message = start_.channel.receive();
+    if (!message) {
+      return false;
+    }
+    if (message->word == Word::Signal) {
+      ::syscall(SYS_pidfd_send_signal, container_fd_.get(), static_cast<int>(message->number),
+                nullptr, 0);
+    }
+    return true;
+  }
+
+  void hear_container(Ending& ending) {
+    const auto message = container_channel_.receive();
+    if (!message) {
+      // The first process has become the command itself.
+      if (!refused_ && !config().init) {
+        start_.channel.send(Word::Started, container_);
+      }
+      container_channel_.close();
+      return;
+    }
+    switch (message->word) {
+      case Word::Failed:
+        ending.code = static_cast<int>(message->number);
+        ending.message = message->text;
+        refused_ = true;
+        break;
+      case Word::Ended:
+        ending.wait_status = static_cast<int>(message->number);
+        break;
+      case Word::Terminal:
+        start_.channel.send(Word::Terminal, 0, {}, message->fd.get());
+        break;
+      case Word::Started:
+        start_.channel.send(Word::Started, container_);
+        break;
+      default:
+        break;
+    }
+  }
+
+  void take_end(Ending& ending) {
+    const auto status = wait_for_container();
+    if (refused_) {
+      return;
+    }
+    if (ending.wait_status < 0) {
+      ending.wait_status = status;
+    }
+    ending.code = exit_code_of(ending.wait_status);
+  }
+
+  int wait_for_container() {
+    int status = 0;
+    while (::waitpid(container_, &status, 0) < 0 && errno == EINTR) {
+    }
+    container_ = -1;
+    return status;
+  }
+
+  void kill_container() {
+    ::syscall(SYS_pidfd_send_signal, container_fd_.get(), SIGKILL, nullptr, 0);
+  }
+
+  void end_container() {
+    if (container_ > 0) {
+      kill_container();
+      wait_for_container();
+    }
+  }
+
+  Outcome<void> clean_up() {
+    if (mounted_) {
+      ::umount2(start_.places.root.c_str(), MNT_DETACH);
+    }
+    end_children(kDaemonPatience);
+    return remove_places(start_.places);
+  }
+
+  SupervisorStart& start_;
+  bool mounted_ = false;
+  bool refused_ = false;
+  pid_t container_ = -1;
+  UniqueFd container_fd_;
+  Channel container_channel_;
+};
+
+std::string report_text(const Ending& ending) {
+  nlohmann::json report = {{"exit", ending.code}};
+  if (ending.wait_status >= 0 && WIFSIGNALED(ending.wait_status)) {
+    report["signal"] = WTERMSIG(ending.wait_status);
+  }
+  if (!ending.message.empty()) {
+    report["message"] = ending.message;
+  }
+  return report.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace
+
+void run_supervisor(SupervisorStart start) {
+  const Ending ending = Supervisor(start).run();
+  start.channel.send(Word::Report, ending.code, report_text(ending));
+  ::_exit(ending.code);
+}
+
+}  // namespace layerfs::run
