@@ -132,6 +132,8 @@ Result<OverrideStat> parse_override_stat(std::string_view value) {
   return stat;
 }
 
+mode_t usable_mode(mode_t mode) { return (mode & 0777) | (S_ISDIR(mode) ? 0700U : 0600U); }
+
 std::string format_override_stat(const OverrideStat& stat) {
   char numbers[48];
   std::ignore = std::snprintf(numbers, sizeof numbers, "%u:%u:%04o", stat.uid, stat.gid,

@@ -35,6 +35,10 @@ struct OverrideStat {
 // caller must not take that for "no override", which would show the wrong owner.
 Result<OverrideStat> parse_override_stat(std::string_view value);
 
+// Mode bits of an object whose true ones are in the attribute: its owner must be able to use
+// it, as containers/storage and fuse-overlayfs have it.
+mode_t usable_mode(mode_t mode);
+
 // As containers/storage writes it ("0:0:0755:dir"); without a type, three fields.
 std::string format_override_stat(const OverrideStat& stat);
 

@@ -7,10 +7,6 @@
 namespace layerfs {
 namespace {
 
-// Mode bits of an object whose true ones are in override_stat: the daemon must be able
-// to use it as its owner, as containers/storage and fuse-overlayfs have it.
-mode_t usable_mode(mode_t mode) { return (mode & 0777) | (S_ISDIR(mode) ? 0700U : 0600U); }
-
 std::string override_value(const Identity& identity) {
   return format_override_stat(
       OverrideStat{identity.uid, identity.gid, identity.mode, identity.rdev});

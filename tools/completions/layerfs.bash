@@ -5,14 +5,14 @@ _layerfs() {
     local command='' word choices=''
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case $word in
-            mount | umount | diff | commit | stats | which)
+            mount | umount | diff | commit | unpack | store | squash | convert | stats | which)
                 command=$word
                 break
                 ;;
         esac
     done
     if [[ -z $command ]]; then
-        mapfile -t COMPREPLY < <(compgen -W 'mount umount diff commit stats which --help --version' -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W 'mount umount diff commit unpack store squash convert stats which --help --version' -- "$current")
         return
     fi
     # '=' breaks words: --io=cached arrives as --io, =, cached.
@@ -23,14 +23,14 @@ _layerfs() {
     fi
     case $command:$previous in
         mount:--io) choices='auto passthrough cached' ;;
-        mount:--whiteout) choices='auto overlay oci' ;;
+        *:--whiteout) choices='auto overlay oci' ;;
         mount:--xattr) choices='auto trusted user' ;;
         mount:--redirect | mount:--metacopy | mount:--index) choices='on off' ;;
-        mount:--override-stat) choices='auto on off' ;;
+        *:--override-stat) choices='auto on off' ;;
         commit:--compression) choices='gzip zstd none' ;;
         *:--progress) choices='bar plain json none' ;;
         mount:--log-level) choices='error warn info debug trace' ;;
-        mount:--init | *:--work | *:--lower)
+        mount:--init | mount:--layers | *:--work | *:--lower)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
@@ -41,7 +41,7 @@ _layerfs() {
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
             ;;
-        commit:--base | commit:--author | commit:-m | commit:--message | commit:-c | commit:--change | \
+        unpack:--name | unpack:--limit | commit:--base | commit:--author | commit:-m | commit:--message | commit:-c | commit:--change | \
             *:--timeout | *:--threads | *:--timestamp | mount:--squash-to-uid | mount:--squash-to-gid | \
             mount:--uidmapping | mount:--gidmapping | mount:--fsname | mount:-o | mount:--options)
             return
@@ -54,7 +54,7 @@ _layerfs() {
     if [[ $current == -* ]]; then
         case $command in
             mount)
-                choices='--init --work --read-only --volatile --whiteout --xattr --redirect --metacopy
+                choices='--layers --init --work --read-only --volatile --whiteout --xattr --redirect --metacopy
                     --index --acl --no-acl --static-nlink --override-stat --squash-to-root
                     --squash-to-uid --squash-to-gid --uidmapping --gidmapping --allow-other
                     --no-allow-other --io --threads --timeout --foreground --log-level --log-file
@@ -67,6 +67,13 @@ _layerfs() {
                     --base --author --message --change --compression --threads
                     --timestamp --whole-seconds --explicit-whiteouts --progress --json --help'
                 ;;
+            unpack)
+                choices='--name --threads --json --progress --whiteout --override-stat --limit --strict
+                    --volatile --help'
+                ;;
+            store) choices='--dry-run --json --help' ;;
+            squash) choices='--whiteout --override-stat --strict --json --progress --help' ;;
+            convert) choices='--whiteout --json --help' ;;
             stats) choices='--json --watch --help' ;;
             which) choices='--json --help' ;;
         esac
@@ -75,7 +82,13 @@ _layerfs() {
     fi
     compopt -o filenames
     case $command in
-        mount | diff | commit) mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
+        store)
+            mapfile -t COMPREPLY < <(compgen -W 'ls du rm gc' -- "$current"; compgen -d -- "$current")
+            ;;
+        unpack)
+            mapfile -t COMPREPLY < <(compgen -W 'oci: oci-archive: docker-archive:' -- "$current"; compgen -f -- "$current")
+            ;;
+        mount | diff | commit | squash | convert) mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
         umount | stats)
             mapfile -t COMPREPLY < <(compgen -W "$(awk '$3 == "fuse.layerfs" { print $2 }' /proc/mounts)" -- "$current")
             ;;

@@ -1,11 +1,15 @@
 # fish completion for layerfs(1)
 
-set -l commands mount umount diff commit stats which
+set -l commands mount umount diff commit unpack store squash convert stats which
 complete -c layerfs -f
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a mount -d 'Mount layers as one tree'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a umount -d 'Unmount, and wait until everything is written'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a diff -d 'List what was changed'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a commit -d 'Make a layer of what was changed'
+complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a unpack -d "Unpack an image's layers into a store"
+complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a store -d 'Show and clean up a store of layers'
+complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a squash -d 'Make one layer of several'
+complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a convert -d "Write a layer's whiteouts in another form"
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a stats -d 'Show requests and caches of a mount'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a which -d 'Show which layer provides a path'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -s V -l version -d 'Show the version'
@@ -13,6 +17,7 @@ complete -c layerfs -s h -l help -d 'Show help'
 
 set -l mount '__fish_seen_subcommand_from mount'
 complete -c layerfs -n $mount -a '(__fish_complete_directories)'
+complete -c layerfs -n $mount -l layers -x -a '(__fish_complete_directories)' -d 'The lowers, as unpack prints them'
 complete -c layerfs -n $mount -l init -x -a '(__fish_complete_directories)' -d 'Init layer'
 complete -c layerfs -n $mount -l work -x -a '(__fish_complete_directories)' -d 'Where changes are prepared'
 complete -c layerfs -n $mount -l read-only -d 'Refuse all changes'
@@ -74,6 +79,22 @@ complete -c layerfs -n $commit -l whole-seconds -d 'Cut off fractions of seconds
 complete -c layerfs -n $commit -l explicit-whiteouts -d 'No opaque marks'
 complete -c layerfs -n $commit -l progress -x -a 'bar plain json none' -d 'How progress is shown'
 complete -c layerfs -n $commit -l json -d 'Print JSON'
+set -l unpack '__fish_seen_subcommand_from unpack'
+complete -c layerfs -n $unpack -F
+complete -c layerfs -n $unpack -l name -x -d 'What the store knows the image by'
+complete -c layerfs -n $unpack -l limit -x -d 'Most bytes of one layer'
+complete -c layerfs -n $unpack -l volatile -d 'Do not wait for disks'
+complete -c layerfs -n $unpack -l threads -x -d 'Layers unpacked at a time'
+set -l making '__fish_seen_subcommand_from unpack squash'
+complete -c layerfs -n $making -l override-stat -x -a 'auto on off' -d 'Store owner and mode in an attribute'
+complete -c layerfs -n $making -l strict -d 'Fail if something is lost'
+complete -c layerfs -n $making -l progress -x -a 'bar plain json none' -d 'How progress is shown'
+set -l marking '__fish_seen_subcommand_from unpack squash convert'
+complete -c layerfs -n $marking -l whiteout -x -a 'auto overlay oci' -d 'How deletions are written'
+complete -c layerfs -n '__fish_seen_subcommand_from store' -a 'ls du rm gc (__fish_complete_directories)'
+complete -c layerfs -n '__fish_seen_subcommand_from store' -l dry-run -d 'Only say what would be removed'
+complete -c layerfs -n '__fish_seen_subcommand_from squash convert' -a '(__fish_complete_directories)'
+complete -c layerfs -n '__fish_seen_subcommand_from unpack store squash convert' -l json -d 'Print JSON'
 complete -c layerfs -n '__fish_seen_subcommand_from stats' -a $mounted
 complete -c layerfs -n '__fish_seen_subcommand_from stats' -l json -d 'Print JSON'
 complete -c layerfs -n '__fish_seen_subcommand_from stats' -l watch -d 'Again every S seconds'

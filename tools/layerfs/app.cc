@@ -26,7 +26,11 @@ constexpr Entry kCommands[] = {
     {"stats", "Show what a mount negotiated, its requests and its caches.", cmd_stats,
      describe_stats},
     {"diff", "List what was added, changed and deleted.", cmd_diff, describe_diff},
-    {"commit", "Make a layer of what was changed.", cmd_commit, describe_commit},
+    {"commit", "Make a layer or an image of what was changed.", cmd_commit, describe_commit},
+    {"unpack", "Unpack an image's layers into a store.", cmd_unpack, describe_unpack},
+    {"store", "Show and clean up a store of layers.", cmd_store, describe_store},
+    {"squash", "Make one layer of several.", cmd_squash, describe_squash},
+    {"convert", "Write a layer's whiteouts in another form.", cmd_convert, describe_convert},
     {"which", "Show which layer provides a path.", cmd_which, describe_which},
 };
 

@@ -8,6 +8,7 @@ Command command_for(const MountOptions& options) {
   return Command{
       .program = "layerfs mount",
       .usage = {"LOWER[:LOWER...] [UPPER] MOUNTPOINT [OPTION...]",
+                "--layers LOWER[:LOWER...] [UPPER] MOUNTPOINT [OPTION...]",
                 "-o lowerdir=LOWER[:LOWER...][,upperdir=UPPER] MOUNTPOINT [OPTION...]"},
       .summary =
           "Mounts the LOWERs, the leftmost on top, with UPPER over them as one tree at "

@@ -160,6 +160,14 @@ void MountOptions::id(Option option, std::int64_t& target) {
 
 void MountOptions::define() {
   MountConfig& c = config_;
+  valued({.name = "layers",
+          .value = "LOWER[:LOWER...]",
+          .help = "The lowers, as layerfs unpack prints them, in place of the first argument."},
+         [this](std::string_view text) -> Outcome<void> {
+           LFS_ASSIGN(config_.lowers, split_layers(text));
+           lowers_by_option_ = true;
+           return {};
+         });
   path({.name = "init", .help = "The init layer: between the lowers and UPPER, written in place."},
        c.init);
   path({.name = "work",
@@ -398,6 +406,9 @@ Outcome<void> MountOptions::take_positionals(const std::vector<std::string>& pos
   }
   config_.mountpoint = rest.back();
   rest.pop_back();
+  if (lowers_by_option_) {
+    rest.insert(rest.begin(), "");
+  }
   if (rest.size() > 2) {
     return usage_error("unexpected argument '" + rest[2] +
                        "'; put ':' between lowers, not a space");
@@ -405,10 +416,12 @@ Outcome<void> MountOptions::take_positionals(const std::vector<std::string>& pos
   if (rest.empty()) {
     return {};
   }
-  if (!config_.lowers.empty()) {
-    return usage_error("the lowers are given twice: as '" + rest[0] + "' and by -o lowerdir");
+  if (!lowers_by_option_) {
+    if (!config_.lowers.empty()) {
+      return usage_error("the lowers are given twice: as '" + rest[0] + "' and by -o lowerdir");
+    }
+    LFS_ASSIGN(config_.lowers, split_layers(rest[0]));
   }
-  LFS_ASSIGN(config_.lowers, split_layers(rest[0]));
   if (rest.size() == 1) {
     return {};
   }

@@ -72,6 +72,7 @@ class MountOptions {
   const Setting* find(std::string_view key) const;
 
   MountConfig config_;
+  bool lowers_by_option_ = false;
   bool remount_ = false;
   // What a generic word decides ("suid", "atime", ...) -> the word that stands; "" for
   // words that ask for what is the default anyway.

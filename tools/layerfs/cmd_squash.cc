@@ -1,0 +1,104 @@
+#include <nlohmann/json.hpp>
+
+#include "layers/mount_config.h"
+#include "tools/common/interrupt.h"
+#include "tools/common/progress.h"
+#include "tools/common/syntax.h"
+#include "tools/layerfs/commands.h"
+#include "tools/layerfs/fallible.h"
+#include "tools/layerfs/layer_choice.h"
+#include "tools/layerfs/mark_options.h"
+#include "tools/oci/pack.h"
+#include "tools/oci/squash.h"
+
+namespace layerfs {
+namespace {
+
+struct SquashWords {
+  MarkChoice marks;
+  bool strict = false;
+  bool json = false;
+  ProgressMode progress = ProgressMode::Auto;
+};
+
+Command command_for(SquashWords& words) {
+  const auto flag = [](std::string name, std::string help, bool& target) {
+    return Option{.name = std::move(name),
+                  .help = std::move(help),
+                  .apply = [&target](std::string_view) -> Outcome<void> {
+                    target = true;
+                    return {};
+                  }};
+  };
+  return Command{
+      .program = "layerfs squash",
+      .usage = {"LAYER[:LAYER...] OUT [OPTION...]"},
+      .summary =
+          "Makes of several layers, the leftmost on top, one new directory that means the same on "
+          "whatever it is stacked: deletions and opaque directories are kept.",
+      .groups = {{"Options",
+                  {whiteout_option(words.marks), override_stat_option(words.marks),
+                   flag("strict",
+                        "Fail if something is lost (a socket, say), which otherwise is "
+                        "listed.",
+                        words.strict),
+                   flag("json", "Print JSON.", words.json), progress_option(words.progress)}}},
+  };
+}
+
+Outcome<void> run(const std::vector<std::string>& positionals, const SquashWords& words,
+                  const Streams& streams) {
+  if (positionals.size() != 2) {
+    return usage_error(positionals.size() > 2 ? "unexpected argument '" + positionals[2] + "'"
+                                              : "layers and a new directory are expected");
+  }
+  LayerChoice choice;
+  LFS_ASSIGN(choice.uppers, split_layers(positionals[0]));
+  LFS_ASSIGN(const auto layers, OpenLayers::open(choice));
+  Progress progress(streams.err, words.progress, streams.err_is_terminal);
+  oci::SquashOptions options;
+  options.marks.form = words.marks.form;
+  options.override_stat = words.marks.override_stat;
+  options.writer.progress = [&progress](std::uint64_t bytes) -> oci::Fallible<void> {
+    if (InterruptGuard::interrupted()) {
+      return Failure{"interrupted; nothing was written"};
+    }
+    progress.add(bytes);
+    return {};
+  };
+  options.strict = words.strict;
+  progress.start("squashing", 0);
+  LFS_ASSIGN(const oci::Squashed done,
+             to_outcome(oci::squash_layers(layers->now(), positionals[1], options)));
+  progress.finish();
+  for (const oci::Loss& loss : done.losses) {
+    streams.err << "layerfs: squash: lost: '/" << loss.path << "': " << loss.what << '\n';
+  }
+  if (words.json) {
+    streams.out << nlohmann::json{{"layer", bytes_to_json(positionals[1])},
+                                  {"entries", done.entries},
+                                  {"lost", done.losses.size()}}
+                       .dump()
+                << '\n';
+  }
+  return {};
+}
+
+}  // namespace
+
+Command describe_squash() {
+  static SquashWords unused;
+  return command_for(unused);
+}
+
+int cmd_squash(Arguments arguments, const Streams& streams, const Environment& /*environment*/) {
+  SquashWords words;
+  return run_command(command_for(words), arguments, streams,
+                     [&](const std::vector<std::string>& positionals) -> Outcome<int> {
+                       const InterruptGuard guard;
+                       LFS_TRY(run(positionals, words, streams));
+                       return to_int(ExitCode::Ok);
+                     });
+}
+
+}  // namespace layerfs

@@ -1,0 +1,507 @@
+#include "tools/oci/layer_applier.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "layers/acl.h"
+#include "layers/merged_view.h"
+#include "layers/path_text.h"
+#include "layers/sys/syscalls.h"
+
+namespace layerfs::oci {
+namespace {
+
+constexpr mode_t kPermissions = 07777;
+// No filesystem operation takes a longer one in one piece.
+constexpr std::size_t kMostPathBytes = 32 * 1024;
+// Names that aufs keeps for itself, of no meaning to others; but the opaque marker is one.
+const std::string kForeignPrefix = std::string(kWhiteoutPrefix) + std::string(kWhiteoutPrefix);
+// Linux' dev_t (include/linux/kdev_t.h).
+constexpr std::int64_t kMaxMajor = 0xfff;
+constexpr std::int64_t kMaxMinor = 0xfffff;
+// Whole runs of zeros of this size become holes.
+constexpr std::size_t kHoleBytes = 32 * 1024;
+
+Failure refused(const std::string& path, const std::string& why) {
+  return {"'" + path + "' " + why + "; the layer is not unpacked"};
+}
+
+Failure cannot(const std::string& path, const std::string& what, Errno error) {
+  if (error.value() == EEXIST) {
+    return refused(path, "occurs twice");
+  }
+  if (error.value() == ELOOP || error.value() == EXDEV || error.value() == ENOTDIR) {
+    return refused(path, "leads through something that is no directory of this layer");
+  }
+  return {"'" + path + "': cannot " + what + ": " + describe(error)};
+}
+
+bool is_zero(std::string_view bytes) {
+  return bytes.empty() ||
+         (bytes[0] == '\0' && bytes.substr(1) == bytes.substr(0, bytes.size() - 1));
+}
+
+Status write_at(int fd, std::string_view bytes, std::uint64_t offset) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno != EINTR) {
+      return Errno::last();
+    }
+    const auto done = n < 0 ? 0 : static_cast<std::size_t>(n);
+    bytes.remove_prefix(done);
+    offset += done;
+  }
+  return {};
+}
+
+// Leaves out blocks of zeros. Returns where the last byte written ends; 0: none was.
+Result<std::uint64_t> write_without_holes(int fd, std::string_view bytes, std::uint64_t offset) {
+  std::uint64_t end = 0;
+  std::size_t begin = 0;  // of what is to be written
+  const auto flush = [&](std::size_t to) -> Status {
+    if (to > begin) {
+      LFS_TRY(write_at(fd, bytes.substr(begin, to - begin), offset + begin));
+      end = offset + to;
+    }
+    return {};
+  };
+  for (std::size_t at = 0; at < bytes.size();) {
+    const std::size_t piece =
+        std::min<std::size_t>(bytes.size() - at, kHoleBytes - (offset + at) % kHoleBytes);
+    if (piece == kHoleBytes && is_zero(bytes.substr(at, piece))) {
+      LFS_TRY(flush(at));
+      begin = at + piece;
+    }
+    at += piece;
+  }
+  LFS_TRY(flush(bytes.size()));
+  return end;
+}
+
+}  // namespace
+
+Fallible<LayerApplier::Place> LayerApplier::place_of(const std::string& text,
+                                                     const std::string& shown) {
+  if (text.empty() || text.starts_with('/')) {
+    return refused(shown, text.empty() ? "has no name" : "is an absolute path");
+  }
+  if (text.size() > kMostPathBytes) {
+    return refused(shown.substr(0, 64) + "...", "is too long a path");
+  }
+  Place place;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('/', at), text.size());
+    const std::string_view part = std::string_view(text).substr(at, end - at);
+    at = end + 1;
+    if (part.empty() || part == ".") {
+      continue;
+    }
+    if (part == "..") {
+      return refused(shown, "leads up by '..'");
+    }
+    if (part.size() > kMaxNameBytes) {
+      return refused(shown, "has a name of more than 255 bytes");
+    }
+    place.is_foreign =
+        place.is_foreign || (part.starts_with(kForeignPrefix) && part != kOpaqueMarker);
+    if (!place.is_foreign && is_reserved_name(place.name)) {
+      return refused(shown, "is below a whiteout");
+    }
+    place.dir = place.path;
+    place.name = std::string(part);
+    place.path = join(place.dir, part);
+  }
+  return place;
+}
+
+Fallible<LayerApplier::Attributes> LayerApplier::attributes_of(const TarItem& item) {
+  const auto is_id = [](std::int64_t id) {
+    return id >= 0 && id < std::numeric_limits<std::uint32_t>::max();
+  };
+  if (!is_id(item.uid) || !is_id(item.gid)) {
+    return refused(item.path, "has an owner that is no id");
+  }
+  Attributes out{static_cast<std::uint32_t>(item.uid),
+                 static_cast<std::uint32_t>(item.gid),
+                 item.mode,
+                 0,
+                 item.mtime,
+                 item.xattrs};
+  if (S_ISCHR(item.mode) || S_ISBLK(item.mode)) {
+    const bool fits = item.device_major >= 0 && item.device_major <= kMaxMajor &&
+                      item.device_minor >= 0 && item.device_minor <= kMaxMinor;
+    if (!fits) {
+      return refused(item.path, "is a device with an impossible number");
+    }
+    out.rdev =
+        makedev(static_cast<unsigned>(item.device_major), static_cast<unsigned>(item.device_minor));
+    if (S_ISCHR(item.mode) && out.rdev == 0) {
+      return refused(item.path, "is a character device 0:0, which would hide what is below");
+    }
+  }
+  return out;
+}
+
+Fallible<void> LayerApplier::add(const TarItem& item, TarReader& reader) {
+  if (++entries_ > options_.limits.entries) {
+    return refused(item.path, "is more than the " + std::to_string(options_.limits.entries) +
+                                  " entries that are allowed");
+  }
+  LFS_ASSIGN(const Place place, place_of(item.path, item.path));
+  if (place.is_foreign) {
+    return {};
+  }
+  if (is_reserved_name(place.name)) {
+    return add_whiteout(place, item);
+  }
+  if (place.path.empty() && (!S_ISDIR(item.mode) || item.hard_link)) {
+    return refused(item.path, "is the root and no directory");
+  }
+  if (item.hard_link) {
+    return add_hard_link(place, *item.hard_link);
+  }
+  LFS_ASSIGN(Attributes attributes, attributes_of(item));
+  switch (item.mode & S_IFMT) {
+    case S_IFDIR:
+      return add_directory(place, std::move(attributes));
+    case S_IFREG:
+      return add_file(place, attributes, item, reader);
+    case S_IFLNK:
+    case S_IFCHR:
+    case S_IFBLK:
+    case S_IFIFO:
+      return add_special(place, attributes, item.symlink);
+    default:
+      return refused(item.path, "is of a type that a layer cannot have");
+  }
+}
+
+Fallible<int> LayerApplier::open_directory(const std::string& path, const std::string& shown) {
+  if (open_fd_ && open_path_ == path) {
+    return open_fd_.get();
+  }
+  auto fd = sys::open_beneath(root_, path, O_PATH | O_DIRECTORY);
+  if (!fd && fd.error().value() != ENOENT) {
+    return cannot(shown, "open its directory", fd.error());
+  }
+  if (fd) {
+    open_fd_ = std::move(*fd);
+  } else {
+    LFS_ASSIGN(open_fd_, make_directories(path, shown));
+  }
+  open_path_ = path;
+  return open_fd_.get();
+}
+
+Fallible<UniqueFd> LayerApplier::make_directories(const std::string& path,
+                                                  const std::string& shown) {
+  auto now = sys::open_beneath(root_, "", O_PATH | O_DIRECTORY);
+  for (std::size_t at = 0; now && at < path.size();) {
+    const std::size_t end = std::min(path.find('/', at), path.size());
+    const std::string name = path.substr(at, end - at);
+    const std::string whole = path.substr(0, end);
+    at = end + 1;
+    const bool replaces = whiteouts_.erase(whole) > 0;
+    Status made = replaces ? options_.marks.remove_whiteout(now->get(), name) : Status();
+    if (made) {
+      made = sys::mkdir_at({now->get(), name.c_str()}, 0700);
+    }
+    if (made && replaces) {
+      made = options_.marks.set_opaque({now->get(), name.c_str()});
+    }
+    if (!made && made.error().value() != EEXIST) {
+      return cannot(shown, "make its directory", made.error());
+    }
+    if (made) {
+      implied_.insert(whole);
+    }
+    now = sys::open_at({now->get(), name.c_str()}, O_PATH | O_DIRECTORY);
+  }
+  if (!now) {
+    return cannot(shown, "make its directory", now.error());
+  }
+  return std::move(*now);
+}
+
+Fallible<bool> LayerApplier::replace_whiteout(const Place& place) {
+  if (whiteouts_.empty() || whiteouts_.erase(place.path) == 0) {
+    return false;
+  }
+  LFS_ASSIGN(const int dir, open_directory(place.dir, place.path));
+  if (const auto removed = options_.marks.remove_whiteout(dir, place.name); !removed) {
+    return cannot(place.path, "replace its whiteout", removed.error());
+  }
+  return true;
+}
+
+Fallible<void> LayerApplier::add_whiteout(const Place& place, const TarItem& item) {
+  const std::string& name = place.name;
+  if (!S_ISREG(item.mode) || item.hard_link) {
+    return refused(item.path, "has the name of a whiteout and is no file");
+  }
+  if (name == kOpaqueMarker) {
+    LFS_ASSIGN(const int dir, open_directory(place.dir, item.path));
+    const auto set = options_.marks.set_opaque({dir});
+    if (!set && set.error().value() != EEXIST) {
+      return cannot(item.path, "mark its directory", set.error());
+    }
+    return {};
+  }
+  const std::string hidden = name.substr(kWhiteoutPrefix.size());
+  if (!is_valid_component(hidden)) {
+    return refused(item.path, "is a whiteout of no name");
+  }
+  LFS_ASSIGN(const int dir, open_directory(place.dir, item.path));
+  const std::string path = join(place.dir, hidden);
+  if (!whiteouts_.insert(path).second) {
+    return refused(item.path, "occurs twice");
+  }
+  const auto there = sys::try_stat_at({dir, hidden.c_str()});
+  if (!there) {
+    return cannot(item.path, "look for what it hides", there.error());
+  }
+  Status done;
+  if (!*there) {
+    done = options_.marks.make_whiteout(dir, hidden);
+  } else {
+    // It is for the layers below; this layer's own object stays, and hides them itself
+    // unless it is a directory.
+    whiteouts_.erase(path);
+    if (S_ISDIR((*there)->stx_mode)) {
+      done = options_.marks.set_opaque({dir, hidden.c_str()});
+    }
+  }
+  return done ? Fallible<void>() : cannot(item.path, "make the whiteout", done.error());
+}
+
+Fallible<void> LayerApplier::add_directory(const Place& place, Attributes attributes) {
+  if (place.path.empty()) {
+    if (has_root_) {
+      return refused("/", "occurs twice");
+    }
+    has_root_ = true;
+    directories_.emplace_back("", std::move(attributes));
+    return {};
+  }
+  LFS_ASSIGN(const bool replaces, replace_whiteout(place));
+  LFS_ASSIGN(const int dir, open_directory(place.dir, place.path));
+  const sys::At at{dir, place.name.c_str()};
+  const auto made = sys::mkdir_at(at, 0700);
+  const bool was_implied =
+      !made && made.error().value() == EEXIST && implied_.erase(place.path) > 0;
+  if (!made && !was_implied) {
+    return cannot(place.path, "make it", made.error());
+  }
+  if (replaces) {
+    if (const auto set = options_.marks.set_opaque(at); !set) {
+      return cannot(place.path, "mark it", set.error());
+    }
+  }
+  directories_.emplace_back(place.path, std::move(attributes));
+  return {};
+}
+
+Fallible<void> LayerApplier::add_hard_link(const Place& place, const std::string& target) {
+  LFS_ASSIGN(const Place to, place_of(target, place.path));
+  if (is_reserved_name(to.name) || to.path.empty()) {
+    return refused(place.path, "is a hard link to '" + target + "', which is no file");
+  }
+  LFS_TRY(replace_whiteout(place));
+  LFS_ASSIGN(const int dir, open_directory(place.dir, place.path));
+  auto from = sys::open_beneath(root_, to.dir, O_PATH | O_DIRECTORY);
+  const auto there = from ? sys::try_stat_at({from->get(), to.name.c_str()})
+                          : Result<std::optional<struct statx>>(from.error());
+  const bool missing = there ? !there->has_value() : there.error().value() == ENOENT;
+  if (missing) {
+    return refused(place.path,
+                   "is a hard link to '" + target + "', which is not before it in this layer");
+  }
+  if (!there) {
+    return cannot(place.path, "open what it links to", there.error());
+  }
+  if (S_ISDIR((*there)->stx_mode) || is_whiteout_device(**there)) {
+    return refused(place.path, "is a hard link to '" + target + "', which is no file");
+  }
+  const auto linked = sys::link_at({from->get(), to.name.c_str()}, {dir, place.name.c_str()});
+  return linked ? Fallible<void>() : cannot(place.path, "link it", linked.error());
+}
+
+Fallible<void> LayerApplier::add_file(const Place& place, const Attributes& attributes,
+                                      const TarItem& item, TarReader& reader) {
+  const std::uint64_t left = options_.limits.bytes - bytes_;
+  if (item.size < 0 || static_cast<std::uint64_t>(item.size) > left) {
+    return refused(place.path, "has " + std::to_string(item.size) +
+                                   " bytes, with which the layer exceeds the limit of " +
+                                   std::to_string(options_.limits.bytes) + " (--limit)");
+  }
+  bytes_ += static_cast<std::uint64_t>(item.size);
+  LFS_TRY(replace_whiteout(place));
+  LFS_ASSIGN(const int dir, open_directory(place.dir, place.path));
+  const auto fd =
+      sys::open_at({dir, place.name.c_str()}, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  if (!fd) {
+    return cannot(place.path, "make it", fd.error());
+  }
+  LFS_TRY(write_data(fd->get(), item, reader));
+  return set_attributes({fd->get()}, place.path, attributes);
+}
+
+Fallible<void> LayerApplier::write_data(int fd, const TarItem& item, TarReader& reader) {
+  const auto size = static_cast<std::uint64_t>(item.size);
+  std::uint64_t end = 0;  // of what is written
+  for (;;) {
+    LFS_ASSIGN(const auto data, reader.data());
+    if (!data) {
+      break;
+    }
+    if (data->offset > size || data->bytes.size() > size - data->offset) {
+      return refused(item.path, "has more bytes than it says");
+    }
+    const auto written = write_without_holes(fd, data->bytes, data->offset);
+    if (!written) {
+      return cannot(item.path, "write it", written.error());
+    }
+    end = std::max(end, *written);
+  }
+  if (end < size) {
+    if (const auto cut = sys::truncate_fd(fd, static_cast<off_t>(size)); !cut) {
+      return cannot(item.path, "write it", cut.error());
+    }
+  }
+  return {};
+}
+
+Fallible<void> LayerApplier::add_special(const Place& place, const Attributes& attributes,
+                                         const std::string& symlink) {
+  LFS_TRY(replace_whiteout(place));
+  LFS_ASSIGN(const int dir, open_directory(place.dir, place.path));
+  const sys::At at{dir, place.name.c_str()};
+  Status made;
+  if (S_ISLNK(attributes.mode)) {
+    if (symlink.empty() || symlink.size() >= PATH_MAX) {
+      return refused(place.path, "is a symlink whose target is empty or too long");
+    }
+    made = sys::symlink_at(symlink, at);
+  } else if (options_.override_stat) {
+    made = sys::mknod_at(at, S_IFREG | 0600, 0);
+  } else {
+    made = sys::mknod_at(at, (attributes.mode & S_IFMT) | 0600, attributes.rdev);
+    if (!made && is_not_permitted(made.error())) {
+      return Failure{"'" + place.path +
+                     "': a device cannot be made here; unpack as root or with --override-stat on"};
+    }
+  }
+  if (!made) {
+    return cannot(place.path, "make it", made.error());
+  }
+  return set_attributes(at, place.path, attributes);
+}
+
+// Changing the owner drops set-id bits and capabilities, and an access ACL changes the mode:
+// owner, attributes, mode; times after everything.
+Fallible<void> LayerApplier::set_attributes(sys::At at, const std::string& path,
+                                            const Attributes& attributes) {
+  const mode_t mode = attributes.mode;
+  const bool is_link = S_ISLNK(mode);
+  Status done;
+  if (!options_.override_stat) {
+    done = sys::chown_at(at, attributes.uid, attributes.gid);
+    if (!done && (is_not_permitted(done.error()) || done.error().value() == EINVAL)) {
+      return Failure{"'" + path + "': cannot give it to " + std::to_string(attributes.uid) + ":" +
+                     std::to_string(attributes.gid) + ": " + describe(done.error()) +
+                     "; unpack as root, or with --override-stat on"};
+    }
+  } else if (!is_link) {
+    done = sys::set_xattr(
+        at, kOverrideStatXattr,
+        format_override_stat(OverrideStat{attributes.uid, attributes.gid, mode, attributes.rdev}));
+  }
+  if (!done) {
+    return cannot(path, "set its owner", done.error());
+  }
+  LFS_TRY(set_xattrs(at, path, attributes));
+  if (!is_link) {
+    const auto set =
+        sys::chmod_at(at, options_.override_stat ? usable_mode(mode) : mode & kPermissions);
+    if (!set) {
+      return cannot(path, "set its mode", set.error());
+    }
+  }
+  const struct timespec times[2] = {attributes.mtime, attributes.mtime};
+  if (const auto set = sys::utimens_at(at, times); !set) {
+    return cannot(path, "set its time", set.error());
+  }
+  return {};
+}
+
+Fallible<void> LayerApplier::set_xattrs(sys::At at, const std::string& path,
+                                        const Attributes& attributes) {
+  for (const auto& [name, text] : attributes.xattrs) {
+    if (is_internal_xattr(name)) {
+      losses_.push_back({path, "its attribute " + name + ", which would be a mark of the layer"});
+      continue;
+    }
+    if (!is_image_xattr(name)) {
+      continue;  // of the machine where the layer was made
+    }
+    std::string value = without_capability_rootid(name, text);
+    if (options_.override_stat && name == kAclAccessXattr) {
+      auto usable = acl_with_mode(value, usable_mode(attributes.mode));
+      if (!usable) {
+        return refused(path, "has an access ACL that is none");
+      }
+      value = std::move(*usable);
+    }
+    const auto set = sys::set_xattr(at, name.c_str(), value);
+    if (set) {
+      continue;
+    }
+    if (!is_not_permitted(set.error()) && !is_unsupported(set.error())) {
+      return cannot(path, "set its attribute " + name, set.error());
+    }
+    losses_.push_back({path, "its attribute " + name + ": " + describe(set.error())});
+  }
+  return {};
+}
+
+void LayerApplier::set_root(const DirectoryAttributes& attributes) {
+  has_root_ = true;
+  directories_.emplace_back(
+      "", Attributes{attributes.uid, attributes.gid, S_IFDIR | attributes.mode, 0, attributes.mtime,
+                     attributes.xattrs});
+}
+
+Fallible<void> LayerApplier::finish() {
+  open_fd_.reset();
+  for (const std::string& path : implied_) {
+    DirectoryAttributes attributes{0, 0, 0755, {}, {}};
+    if (options_.directory_below) {
+      LFS_ASSIGN(const auto below, options_.directory_below(path));
+      attributes = below.value_or(attributes);
+    }
+    directories_.emplace_back(
+        path, Attributes{attributes.uid, attributes.gid, S_IFDIR | attributes.mode, 0,
+                         attributes.mtime, attributes.xattrs});
+  }
+  if (!has_root_) {
+    directories_.emplace_back("", Attributes{0, 0, S_IFDIR | 0755, 0, {}, {}});
+  }
+  // What is inside before the directory, which may then be closed to us.
+  std::sort(directories_.begin(), directories_.end(),
+            [](const auto& a, const auto& b) { return a.first > b.first; });
+  for (const auto& [path, attributes] : directories_) {
+    const auto fd = sys::open_beneath(root_, path, O_PATH | O_DIRECTORY);
+    if (!fd) {
+      return cannot(path, "open it", fd.error());
+    }
+    LFS_TRY(set_attributes({fd->get()}, path, attributes));
+  }
+  return {};
+}
+
+}  // namespace layerfs::oci
