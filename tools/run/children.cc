@@ -15,14 +15,22 @@ namespace {
 constexpr auto kStep = std::chrono::milliseconds(2);
 
 void signal_children(int number) {
-  const std::string self = std::to_string(::getpid());
-  std::ifstream in("/proc/" + self + "/task/" + self + "/children");
-  for (pid_t pid = 0; in >> pid;) {
+  for (const pid_t pid : children()) {
     ::kill(pid, number);
   }
 }
 
 }  // namespace
+
+std::vector<pid_t> children() {
+  const std::string self = std::to_string(::getpid());
+  std::ifstream in("/proc/" + self + "/task/" + self + "/children");
+  std::vector<pid_t> out;
+  for (pid_t pid = 0; in >> pid;) {
+    out.push_back(pid);
+  }
+  return out;
+}
 
 void end_children(std::chrono::milliseconds patience) {
   using Clock = std::chrono::steady_clock;

@@ -1,9 +1,14 @@
 // The calling process's children, those that were left to it included.
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
+#include <vector>
 
 namespace layerfs::run {
+
+std::vector<pid_t> children();
 
 // Waits until all have ended; after `patience` they are asked to (SIGTERM), and after as
 // long again made to.

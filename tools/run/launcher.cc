@@ -157,12 +157,21 @@ class Launcher {
     reported_ = true;
     over_ = true;
     code_ = static_cast<int>(message.number);
+    write_status(message.text);
     const auto report = nlohmann::json::parse(message.text, nullptr, /*allow_exceptions=*/false);
     terminal_.finish();
     if (!map_problem_.empty()) {
       fail(map_problem_);
     } else if (report.is_object() && report.contains("message")) {
       fail(report["message"].get<std::string>());
+    }
+  }
+
+  void write_status(const std::string& report) const {
+    const std::string line = report + "\n";
+    if (config_.status_fd >= 0 && ::write(config_.status_fd, line.data(), line.size()) < 0) {
+      streams_.err << "layerfs-run: cannot write to descriptor " << config_.status_fd
+                   << " (--status-fd): " << describe(Errno::last()) << '\n';
     }
   }
 

@@ -53,6 +53,15 @@ Apply into(T& target, Parse parse) {
 }
 
 template <class T, class Parse>
+Apply optional_into(std::optional<T>& target, Parse parse) {
+  return [&target, parse](std::string_view text) -> Outcome<void> {
+    LFS_ASSIGN(const T value, parse(text));
+    target = value;
+    return {};
+  };
+}
+
+template <class T, class Parse>
 Apply onto(std::vector<T>& list, Parse parse) {
   return [&list, parse](std::string_view text) -> Outcome<void> {
     LFS_ASSIGN(T one, parse(text));
@@ -78,7 +87,10 @@ Outcome<Network> parse_network(std::string_view text) {
   if (text == "host") {
     return Network::Host;
   }
-  return usage_error("'" + std::string(text) + "' is none of none and host");
+  if (text == "pasta") {
+    return Network::Pasta;
+  }
+  return usage_error("'" + std::string(text) + "' is none of none, host and pasta");
 }
 
 }  // namespace
@@ -165,8 +177,12 @@ OptionGroup RunOptions::isolation_options() {
   return {
       "Isolation",
       {
-          valued("net", '\0', "none|host", "The network: loopback only (default), or the host's.",
+          valued("net", '\0', "none|host|pasta",
+                 "The network: loopback only (default), the host's, or a way out through pasta.",
                  into(config_.network, parse_network)),
+          valued("publish", 'p', "[ADDRESS:]HOST:CONTAINER[/udp]",
+                 "With pasta: connections to the host's port HOST come to CONTAINER.",
+                 onto(config_.ports, parse_port)),
           flag("share-user", '\0', "Keep the caller's user namespace.", own.user, false),
           flag("share-pid", '\0', "Keep the host's processes in sight.", own.pid, false),
           valued("uid-map", '\0', "C:H:N[:C:H:N...]",
@@ -192,6 +208,71 @@ OptionGroup RunOptions::isolation_options() {
       }};
 }
 
+OptionGroup RunOptions::limit_options() {
+  Limits& limits = config_.limits_of_groups;
+  return {
+      "Limits",
+      {
+          valued("memory", 'm', "SIZE", "Memory of all processes together, as 512m.",
+                 optional_into(limits.memory, parse_size)),
+          valued("memory-swap", '\0', "SIZE",
+                 "Memory and swap together; -1 for no limit, twice the memory if left out.",
+                 [&limits](std::string_view text) -> Outcome<void> {
+                   if (text == "-1") {
+                     limits.memory_swap = -1;
+                     return {};
+                   }
+                   LFS_ASSIGN(const std::uint64_t bytes, parse_size(text));
+                   limits.memory_swap = static_cast<std::int64_t>(bytes);
+                   return {};
+                 }),
+          valued("cpus", '\0', "N", "Processor time: 0.5 is half of one processor.",
+                 optional_into(limits.cpus, parse_seconds)),
+          valued("cpu-shares", '\0', "N",
+                 "Weight against other groups, 2 to 262144; 1024 is usual.",
+                 optional_into(limits.cpu_shares,
+                               [](std::string_view text) -> Outcome<std::uint64_t> {
+                                 LFS_ASSIGN(const int n, parse_int(text, 2, 262144));
+                                 return static_cast<std::uint64_t>(n);
+                               })),
+          valued("cpuset-cpus", '\0', "LIST", "Which processors, as 0-2,4.",
+                 into(limits.cpuset, as_it_is)),
+          valued("pids", '\0', "N", "The most processes and threads; 0 for no limit.",
+                 optional_into(limits.pids,
+                               [](std::string_view text) -> Outcome<std::int64_t> {
+                                 LFS_ASSIGN(const int n, parse_int(text, 0, 4194304));
+                                 return std::int64_t{n};
+                               })),
+          valued("io", '\0', "DEVICE:KEY=N[,KEY=N...]",
+                 "Bytes (rbps, wbps) or operations (riops, wiops) a second, what the filesystem "
+                 "does for the container included. DEVICE is a block device or MAJOR:MINOR.",
+                 [&limits](std::string_view text) -> Outcome<void> {
+                   LFS_ASSIGN(const auto found, parse_io_limit(text));
+                   limits.io.insert(limits.io.end(), found.begin(), found.end());
+                   return {};
+                 }),
+          valued("io-weight", '\0', "N", "Weight of the I/O against other groups, 10 to 1000.",
+                 optional_into(limits.io_weight,
+                               [](std::string_view text) -> Outcome<std::uint64_t> {
+                                 LFS_ASSIGN(const int n, parse_int(text, 10, 1000));
+                                 return static_cast<std::uint64_t>(n);
+                               })),
+          valued("cgroups", '\0', "strict|best-effort",
+                 "Whether a limit that cannot be set is an error (default) or left out.",
+                 [&limits](std::string_view text) -> Outcome<void> {
+                   if (text != "strict" && text != "best-effort") {
+                     return usage_error("'" + std::string(text) +
+                                        "' is neither strict nor best-effort");
+                   }
+                   limits.best_effort = text == "best-effort";
+                   return {};
+                 }),
+          valued("status-fd", '\0', "N", "Write how it ended to descriptor N, as a line of JSON.",
+                 into(config_.status_fd,
+                      [](std::string_view text) { return parse_int(text, 0, 1023); })),
+      }};
+}
+
 Command RunOptions::describe() {
   return Command{
       .program = "layerfs-run",
@@ -200,7 +281,7 @@ Command RunOptions::describe() {
           "Runs COMMAND in a container whose root is made of layers. Exits with the "
           "command's code, 128+N if signal N ended it, 127 if it is not in the container, "
           "126 if it cannot be executed, and 125 if there could be no container.",
-      .groups = {root_options(), process_options(), isolation_options()},
+      .groups = {root_options(), process_options(), isolation_options(), limit_options()},
       .ends_at_positional = true,
   };
 }
@@ -220,7 +301,17 @@ Outcome<RunConfig> RunOptions::finish(std::vector<std::string> command) {
   if (out.network == Network::Host) {
     out.own.net = false;
   } else if (!out.own.net) {
+    if (out.network == Network::Pasta) {
+      return usage_error("--net pasta needs a network namespace; leave out --share-net");
+    }
     out.network = Network::Host;
+  }
+  if (!out.ports.empty() && out.network != Network::Pasta) {
+    return usage_error("--publish needs --net pasta; with --net host the ports are the host's");
+  }
+  // What is wrong with the limits alone is the user's to know before anything begins.
+  for (const CgroupVersion version : {CgroupVersion::V1, CgroupVersion::V2}) {
+    LFS_TRY(writes_for(out.limits_of_groups, version));
   }
   if (!out.uid_map.empty() && (!out.own.user || ::geteuid() != 0)) {
     return usage_error("--uid-map is for root with a user namespace of the container's own");

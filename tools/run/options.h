@@ -26,6 +26,7 @@ class RunOptions {
   OptionGroup root_options();
   OptionGroup process_options();
   OptionGroup isolation_options();
+  OptionGroup limit_options();
 
   RunConfig config_;
   std::uint64_t added_ = 0;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "layers/mount_config.h"
+#include "tools/run/cgroup_limits.h"
 
 namespace layerfs::run {
 
@@ -74,6 +75,9 @@ struct RunConfig {
   bool init = true;
   bool terminal = false;
   bool interactive = false;
+
+  Limits limits_of_groups;
+  int status_fd = -1;  // where the report of the end goes; -1: nowhere
 
   Network network = Network::None;
   std::vector<Port> ports;

@@ -11,17 +11,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <nlohmann/json.hpp>
+#include <vector>
 
 #include "layers/sys/syscalls.h"
 #include "tools/common/daemon.h"
 #include "tools/common/process.h"
+#include "tools/run/cgroup.h"
 #include "tools/run/children.h"
 #include "tools/run/container.h"
+#include "tools/run/ending.h"
 #include "tools/run/exit_code.h"
+#include "tools/run/pasta.h"
 
 namespace layerfs::run {
 namespace {
@@ -31,13 +35,6 @@ constexpr auto kDaemonPatience = std::chrono::seconds(10);
 Problem cannot(const std::string& what) {
   return failed("cannot " + what + ": " + describe(Errno::last()));
 }
-
-// How it ended, in the end.
-struct Ending {
-  int code = kLauncherFailed;
-  int wait_status = -1;  // of the command; -1: it never ran
-  std::string message;
-};
 
 class Supervisor {
  public:
@@ -53,6 +50,7 @@ class Supervisor {
       watch(ending);
     }
     end_container();
+    ending.used = groups_.report();
     if (const auto done = clean_up(); !done && ending.message.empty()) {
       ending.message = done.error().message;
     }
@@ -75,7 +73,18 @@ class Supervisor {
       return cannot("make a mount namespace");
     }
     LFS_TRY(fill_init_layer(config(), start_.places));
-    return mount_layers();
+    LFS_TRY(groups_.make(config().name, config().limits_of_groups));
+    for (const std::string& why : groups_.left_out()) {
+      const std::string line = "layerfs-run: warning: " + why + "\n";
+      ignore(
+          ::write(STDERR_FILENO, line.data(), line.size()) < 0 ? Status(Errno::last()) : Status(),
+          "nobody reads it");
+    }
+    LFS_TRY(mount_layers());
+    for (const pid_t daemon : children()) {
+      LFS_TRY(groups_.add_daemon(daemon));
+    }
+    return {};
   }
 
   Outcome<void> enter_user_namespace() {
@@ -129,10 +138,26 @@ class Supervisor {
     if (config().own.user) {
       LFS_TRY(write_maps(container_, maps, /*privileged=*/true));
     }
+    LFS_TRY(groups_.add_payload(container_));
+    if (config().network == Network::Pasta) {
+      LFS_TRY(start_network());
+    }
     if (!container_channel_.send(Word::Go)) {
       return failed("the container's first process ended before it began");
     }
     return {};
+  }
+
+  // pasta stays as a child of ours, and ends with the container.
+  Outcome<void> start_network() {
+    const std::vector<pid_t> before = children();
+    const auto done = start_pasta(container_, config().ports);
+    for (const pid_t pid : children()) {
+      if (std::find(before.begin(), before.end(), pid) == before.end()) {
+        helpers_.push_back(pid);
+      }
+    }
+    return done;
   }
 
   std::uint64_t clone_flags() const {
@@ -268,14 +293,20 @@ class Supervisor {
   }
 
   Outcome<void> clean_up() {
+    for (const pid_t helper : helpers_) {
+      ::kill(helper, SIGTERM);
+    }
     if (mounted_) {
       ::umount2(start_.places.root.c_str(), MNT_DETACH);
     }
     end_children(kDaemonPatience);
+    LFS_TRY(groups_.remove());
     return remove_places(start_.places);
   }
 
   SupervisorStart& start_;
+  Cgroups groups_;
+  std::vector<pid_t> helpers_;
   bool mounted_ = false;
   bool refused_ = false;
   pid_t container_ = -1;
@@ -283,22 +314,13 @@ class Supervisor {
   Channel container_channel_;
 };
 
-std::string report_text(const Ending& ending) {
-  nlohmann::json report = {{"exit", ending.code}};
-  if (ending.wait_status >= 0 && WIFSIGNALED(ending.wait_status)) {
-    report["signal"] = WTERMSIG(ending.wait_status);
-  }
-  if (!ending.message.empty()) {
-    report["message"] = ending.message;
-  }
-  return report.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
 }  // namespace
 
 void run_supervisor(SupervisorStart start) {
   const Ending ending = Supervisor(start).run();
-  start.channel.send(Word::Report, ending.code, report_text(ending));
+  start.channel.send(
+      Word::Report, ending.code,
+      report_text(ending, start.config.limits_of_groups, start.config.command.front()));
   ::_exit(ending.code);
 }
 
