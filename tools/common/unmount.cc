@@ -1,5 +1,6 @@
 #include "tools/common/unmount.h"
 
+#include <fcntl.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "layers/sys/syscalls.h"
 #include "tools/common/process.h"
 
 namespace layerfs {
@@ -136,6 +138,26 @@ Outcome<void> unmount(const MountEntry& mount, Detach detach) {
     default:
       return failed("'" + mount.mount_point + "': cannot unmount: " + describe(Errno(errno)));
   }
+}
+
+Outcome<bool> unmount_if_dead(const std::string& path) {
+  {
+    // The root of a mount is not asked for anything by this, not even whether it is there.
+    const auto root = sys::open_path(path, O_PATH | O_DIRECTORY);
+    if (!root) {
+      return false;
+    }
+    const auto answer = sys::statvfs_fd(root->get());
+    if (answer || answer.error().value() != ENOTCONN) {
+      return false;
+    }
+  }
+  LFS_ASSIGN(const Located located, locate(path, LastComponent::Follow));
+  if (!located.is_mount_point || !located.mount.type.starts_with("fuse")) {
+    return false;
+  }
+  LFS_TRY(unmount(located.mount, Detach::Lazy));
+  return true;
 }
 
 }  // namespace layerfs

@@ -18,6 +18,10 @@ enum class Detach {
 // names who uses it (as far as /proc shows) and the remedies.
 Outcome<void> unmount(const MountEntry& mount, Detach detach);
 
+// Takes a FUSE mount at `path` away whose daemon is gone, which answers ENOTCONN to
+// everything. Whether there was one.
+Outcome<bool> unmount_if_dead(const std::string& path);
+
 // "name (pid)" of processes that have a directory, program or file below `path` in use;
 // at most `most`, for a message.
 std::vector<std::string> users_of(const std::string& path, std::size_t most);

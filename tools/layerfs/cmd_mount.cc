@@ -1,3 +1,4 @@
+#include "tools/common/unmount.h"
 #include "tools/layerfs/commands.h"
 #include "tools/layerfs/mount_options.h"
 
@@ -35,6 +36,11 @@ int cmd_mount(Arguments arguments, const Streams& streams, const Environment& en
     }
     LFS_TRY(options.take_positionals(positionals));
     LFS_ASSIGN(const MountConfig config, options.finish());
+    LFS_ASSIGN(const bool was_dead, unmount_if_dead(config.mountpoint));
+    if (was_dead) {
+      streams.err << "layerfs: mount: '" << config.mountpoint
+                  << "' was a mount whose daemon is gone; it is replaced\n";
+    }
     LFS_ASSIGN(const std::string daemon, environment.find_daemon());
     return environment.start_daemon(config, DaemonStart{.program = daemon});
   };

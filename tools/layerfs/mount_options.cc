@@ -89,7 +89,7 @@ Problem prefixed(const std::string& name, const Problem& problem) {
 
 }  // namespace
 
-MountOptions::MountOptions() { define(); }
+MountOptions::MountOptions(MountConfig defaults) : config_(std::move(defaults)) { define(); }
 
 void MountOptions::end_group(std::string title) {
   OptionGroup group{std::move(title), {}};
@@ -303,23 +303,24 @@ Outcome<void> MountOptions::add_words(std::string_view list, UnknownWords unknow
     return {};
   }
   for (const MountWord& word : words) {
-    LFS_TRY(add_word(word, unknown));
+    LFS_ASSIGN(const bool known, add_word(word));
+    if (!known && unknown == UnknownWords::Refuse) {
+      return usage_error("unknown mount option '" + word.key + "'");
+    }
   }
   return {};
 }
 
-Outcome<void> MountOptions::add_word(const MountWord& word, UnknownWords unknown) {
+Outcome<bool> MountOptions::add_word(const MountWord& word) {
   LFS_ASSIGN(const bool is_layer, add_layer_word(word));
   if (is_layer || add_generic_word(word)) {
-    return {};
+    return true;
   }
-  if (const Setting* setting = find(word.key)) {
-    return add_setting(*setting, word);
+  const Setting* setting = find(word.key);
+  if (setting != nullptr) {
+    LFS_TRY(add_setting(*setting, word));
   }
-  if (unknown == UnknownWords::Ignore) {
-    return {};
-  }
-  return usage_error("unknown mount option '" + word.key + "'");
+  return setting != nullptr;
 }
 
 Outcome<bool> MountOptions::add_layer_word(const MountWord& word) {

@@ -22,7 +22,8 @@ enum class UnknownWords {
 // Collects one mount's options, in the order they are given: the last word wins.
 class MountOptions {
  public:
-  MountOptions();
+  // `defaults`: what holds where no option says otherwise.
+  explicit MountOptions(MountConfig defaults = {});
   MountOptions(const MountOptions&) = delete;  // the table points into this object
   MountOptions& operator=(const MountOptions&) = delete;
   MountOptions(MountOptions&&) = delete;
@@ -34,6 +35,9 @@ class MountOptions {
 
   // One `-o` list.
   Outcome<void> add_words(std::string_view list, UnknownWords unknown);
+
+  // One word of such a list; false: it is not known.
+  Outcome<bool> add_word(const MountWord& word);
 
   // `LOWER[:LOWER...] [UPPER] MOUNTPOINT`, or what of it the words have not named.
   Outcome<void> take_positionals(const std::vector<std::string>& positionals);
@@ -64,7 +68,6 @@ class MountOptions {
   void id_map(Option option, std::vector<IdRange>& target);
   void id(Option option, std::int64_t& target);
 
-  Outcome<void> add_word(const MountWord& word, UnknownWords unknown);
   Outcome<bool> add_layer_word(const MountWord& word);
   bool add_generic_word(const MountWord& word);
   void restrict_user_mount(std::string_view word);

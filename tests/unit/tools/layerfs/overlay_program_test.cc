@@ -1,0 +1,131 @@
+#include <catch2/catch.hpp>
+#include <optional>
+#include <sstream>
+
+#include "tools/layerfs/app.h"
+
+using namespace layerfs;
+using Strings = std::vector<std::string>;
+
+namespace {
+
+struct Ran {
+  int code = -1;
+  std::string out;
+  std::string err;
+  std::optional<MountConfig> config;  // what the daemon would have got
+};
+
+Ran run(Strings arguments) {
+  Ran ran;
+  std::ostringstream out;
+  std::ostringstream err;
+  Environment environment;
+  environment.find_daemon = [] { return Outcome<std::string>("/d"); };
+  environment.start_daemon = [&](const MountConfig& config, const DaemonStart&) {
+    ran.config = config;
+    return Outcome<int>(0);
+  };
+  arguments.insert(arguments.begin(), "/usr/bin/fuse-overlayfs");
+  ran.code = run_layerfs(arguments, Streams{out, err}, environment);
+  ran.out = out.str();
+  ran.err = err.str();
+  return ran;
+}
+
+}  // namespace
+
+TEST_CASE("fuse-overlayfs: what podman gives for a container is a mount") {
+  const Ran ran = run({"-o",
+                       "lowerdir=l/A:l/B,upperdir=/s/diff,workdir=/s/work,volatile,"
+                       "context=\"system_u:object_r:container_file_t:s0:c1,c2\","
+                       "uidmapping=:0:1000:1:1:110000:65536,gidmapping=:0:1000:1",
+                       "/s/merged"});
+  CHECK(ran.code == 0);
+  CHECK(ran.err.empty());
+  REQUIRE(ran.config);
+  CHECK(ran.config->lowers == Strings{"l/A", "l/B"});
+  CHECK(ran.config->upper == "/s/diff");
+  CHECK(ran.config->work == "/s/work");
+  CHECK(ran.config->mountpoint == "/s/merged");
+  CHECK(ran.config->volatile_);
+  CHECK(ran.config->uid_map == std::vector<IdRange>{{0, 1000, 1}, {1, 110000, 65536}});
+  CHECK(ran.config->gid_map == std::vector<IdRange>{{0, 1000, 1}});
+}
+
+TEST_CASE("fuse-overlayfs: the upper can be read without the mount, unless asked otherwise") {
+  const Ran plain = run({"-o", "lowerdir=l,upperdir=u,workdir=w", "/m"});
+  REQUIRE(plain.config);
+  CHECK_FALSE(plain.config->redirect);
+  CHECK_FALSE(plain.config->metacopy);
+  CHECK_FALSE(plain.config->index);
+  const Ran asked =
+      run({"-o", "lowerdir=l,upperdir=u,workdir=w,redirect_dir=on,metacopy=on,index=on", "/m"});
+  REQUIRE(asked.config);
+  CHECK(asked.config->redirect);
+  CHECK(asked.config->metacopy);
+  CHECK(asked.config->index);
+}
+
+TEST_CASE("fuse-overlayfs: every option of its own is understood") {
+  const Ran ran = run({"-f", "-olowerdir=l,upperdir=u", "-o",
+                       "workdir=w,timeout=5,threaded=0,fsync=0,fast_ino=1,writeback=0,noxattrs=1,"
+                       "xattr_permissions=2,squash_to_root,static_nlink,noacl,xino=auto,"
+                       "redirect_dir=off,ino32_t,dev,suid,exec,noatime,rw,allow_other,"
+                       "default_permissions,max_write=4096,kernel_cache",
+                       "overlay", "/m"});
+  INFO(ran.err);
+  CHECK(ran.code == 0);
+  CHECK(ran.err.empty());
+  REQUIRE(ran.config);
+  CHECK(ran.config->foreground);
+  CHECK(ran.config->timeout == 5);
+  CHECK(ran.config->volatile_);
+  CHECK_FALSE(ran.config->xattrs);
+  CHECK(ran.config->override_stat == MountConfig::OverrideStat::On);
+  CHECK(ran.config->squash_uid == 0);
+  CHECK(ran.config->squash_gid == 0);
+  CHECK(ran.config->static_nlink);
+  CHECK_FALSE(ran.config->acl);
+  CHECK(ran.config->allow_other == MountConfig::AllowOther::Yes);
+  CHECK(ran.config->mountpoint == "/m");
+  CHECK(run({"-o", "lowerdir=l,squash_to_uid=7,squash_to_gid=8", "/m"}).config->squash_uid == 7);
+}
+
+TEST_CASE("fuse-overlayfs: an unknown option is told of and ignored") {
+  const Ran ran = run({"-o", "lowerdir=l,frobnicate=1", "/m"});
+  CHECK(ran.code == 0);
+  CHECK(ran.config);
+  CHECK(ran.err == "fuse-overlayfs: unknown argument ignored: frobnicate\n");
+}
+
+TEST_CASE("fuse-overlayfs: what cannot be done is refused with code 1 and one line") {
+  for (const Strings& line : std::vector<Strings>{{},
+                                                  {"/m"},
+                                                  {"-o"},
+                                                  {"-o", "lowerdir=l"},
+                                                  {"-o", "lowerdir=l,plugins=a.so", "/m"},
+                                                  {"-o", "lowerdir=//stargz/x/l", "/m"},
+                                                  {"-o", "lowerdir=l,xattr_permissions=9", "/m"},
+                                                  {"-o", "lowerdir=l,uidmapping=1:2", "/m"},
+                                                  {"-o", "lowerdir=l", "a", "b", "c"},
+                                                  {"-q", "/m"},
+                                                  {"--frobnicate", "/m"}}) {
+    const Ran ran = run(line);
+    INFO(ran.err);
+    CHECK(ran.code == 1);
+    CHECK_FALSE(ran.config);
+    CHECK(ran.err.starts_with("fuse-overlayfs: "));
+    CHECK(ran.err.find('\n') == ran.err.size() - 1);
+  }
+}
+
+TEST_CASE("fuse-overlayfs: help and version, as scripts read them") {
+  for (const char* option : {"--version", "-V"}) {
+    const Ran ran = run({option});
+    CHECK(ran.code == 0);
+    CHECK(ran.out.starts_with("fuse-overlayfs: version 1."));
+  }
+  CHECK(run({"--help"}).code == 0);
+  CHECK(run({"-h"}).out.starts_with("Usage: fuse-overlayfs "));
+}

@@ -1,0 +1,246 @@
+// layerfs under the names layerfs-overlay and fuse-overlayfs: the command line of
+// fuse-overlayfs 1.16 and 2.0, as podman, buildah, containerd and others call it:
+//   fuse-overlayfs [-f] [-d] [-o OPTIONS]... [SOURCE] MOUNTPOINT
+// What it writes can be read without it: no redirect, no metacopy and no index of hard
+// links unless asked, since engines read the upper directory themselves.
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "tools/common/unmount.h"
+#include "tools/layerfs/commands.h"
+#include "tools/layerfs/mount_options.h"
+
+#ifndef LAYERFS_VERSION
+#error "the build defines LAYERFS_VERSION"
+#endif
+
+namespace layerfs {
+namespace {
+
+// The interface that this is: callers read the number after "version".
+constexpr const char* kVersionText =
+    "fuse-overlayfs: version 1.16\n"
+    "layerfs " LAYERFS_VERSION " in its place\n";
+
+// Words that choose between ways that layerfs chooses by itself, or that only the kernel's
+// older interfaces had.
+constexpr std::array<std::string_view, 25> kWithoutEffect = {
+    "allow_root",   "async_read",  "auto_cache",  "big_writes",    "blkdev",
+    "context",      "debug",       "fast_ino",    "hard_remove",   "ino32_t",
+    "kernel_cache", "large_read",  "max_read",    "max_readahead", "max_write",
+    "nonempty",     "splice_move", "splice_read", "splice_write",  "sync_read",
+    "threaded",     "use_ino",     "writeback",   "xino",          "readdir_ino",
+};
+
+struct OverlayArguments {
+  std::vector<std::string> positionals;
+  std::vector<std::string> lists;  // each -o
+  bool help = false;
+  bool version = false;
+  bool foreground = false;
+  bool debug = false;
+};
+
+std::string help_for(const std::string& program) {
+  return "Usage: " + program +
+         " [-f] [-d] [-o OPTIONS]... [SOURCE] MOUNTPOINT\n"
+         "\n"
+         "Mounts a layerfs as fuse-overlayfs mounts its filesystem.\n"
+         "\n"
+         "  -o lowerdir=DIR[:DIR...]    Lower layers, the leftmost on top.\n"
+         "  -o upperdir=DIR             Takes the changes; without it nothing can be changed.\n"
+         "  -o workdir=DIR              On the filesystem of upperdir.\n"
+         "  -o uidmapping=MAP, gidmapping=MAP\n"
+         "                              Ids as stored:shown:count, repeated.\n"
+         "  -o squash_to_root, squash_to_uid=ID, squash_to_gid=ID\n"
+         "  -o xattr_permissions=1|2    Owner, mode and type are kept in an attribute.\n"
+         "  -o volatile, fsync=0|1, static_nlink, noacl, noxattrs=0|1, timeout=S\n"
+         "  -o redirect_dir=on|off, metacopy=on|off, index=on|off   (default: off)\n"
+         "  -o threaded, writeback, xino, fast_ino, context         Accepted, without effect.\n"
+         "  -o NAME=VALUE               Any option of 'layerfs mount'; ro, nosuid, nodev, ...\n"
+         "  -f, --foreground            Stay until unmounted.\n"
+         "  -d, --debug                 The same, with a log of every request.\n"
+         "  -h, --help                  Show this text.\n"
+         "  -V, --version               Show the version.\n";
+}
+
+// "-fd" and "-oLIST" are possible.
+Outcome<void> take_letters(Arguments arguments, std::size_t& index, OverlayArguments& out) {
+  const std::string& argument = arguments[index];
+  for (std::size_t i = 1; i < argument.size(); ++i) {
+    switch (argument[i]) {
+      case 'f':
+        out.foreground = true;
+        break;
+      case 'd':
+        out.debug = true;
+        break;
+      case 'h':
+        out.help = true;
+        break;
+      case 'V':
+        out.version = true;
+        break;
+      case 's':  // one thread, which is libfuse's business there
+        break;
+      case 'o':
+        if (i + 1 < argument.size()) {
+          out.lists.push_back(argument.substr(i + 1));
+        } else if (index + 1 < arguments.size()) {
+          out.lists.push_back(arguments[++index]);
+        } else {
+          return usage_error("option -o needs a value");
+        }
+        return {};
+      default:
+        return usage_error(std::string("unknown option '-") + argument[i] + "'");
+    }
+  }
+  return {};
+}
+
+Outcome<OverlayArguments> parse_overlay_arguments(Arguments arguments) {
+  OverlayArguments out;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& argument = arguments[i];
+    if (argument == "--help") {
+      out.help = true;
+    } else if (argument == "--version") {
+      out.version = true;
+    } else if (argument == "--foreground") {
+      out.foreground = true;
+    } else if (argument == "--debug") {
+      out.debug = true;
+    } else if (argument.starts_with("--")) {
+      return usage_error("unknown option '" + argument + "'");
+    } else if (argument.size() > 1 && argument[0] == '-') {
+      LFS_TRY(take_letters(arguments, i, out));
+    } else {
+      out.positionals.push_back(argument);
+    }
+  }
+  return out;
+}
+
+MountConfig overlay_defaults() {
+  MountConfig config;
+  config.redirect = false;
+  config.metacopy = false;
+  config.index = false;
+  config.fsname = "fuse-overlayfs";
+  return config;
+}
+
+Outcome<bool> switch_of(const MountWord& word) {
+  if (!word.has_value) {
+    return true;
+  }
+  auto on = parse_switch(word.value);
+  return on ? on : usage_error("-o " + word.key + ": " + on.error().message);
+}
+
+// What fuse-overlayfs calls otherwise than layerfs does; nullopt: not such a word.
+Outcome<std::optional<MountWord>> translate(const MountWord& word) {
+  const auto as = [](std::string key, std::string value) {
+    return std::optional(MountWord{std::move(key), std::move(value), true});
+  };
+  if (word.key == "fsync") {
+    LFS_ASSIGN(const bool on, switch_of(word));
+    return as("volatile", on ? "off" : "on");
+  }
+  if (word.key == "xattr_permissions") {
+    if (word.value != "0" && word.value != "1" && word.value != "2") {
+      return usage_error("-o xattr_permissions: '" + word.value + "' is not one of 0, 1, 2");
+    }
+    return as("override_stat", word.value == "0" ? "auto" : "on");
+  }
+  return std::optional<MountWord>();
+}
+
+struct Given {
+  OverlayArguments arguments;
+  MountOptions options{overlay_defaults()};
+  bool no_xattrs = false;
+};
+
+Outcome<void> add_list(Given& given, const std::string& program, const std::string& list,
+                       const Streams& streams) {
+  LFS_ASSIGN(const auto words, split_mount_words(list));
+  for (const MountWord& word : words) {
+    if (word.key == "noxattrs") {
+      LFS_ASSIGN(given.no_xattrs, switch_of(word));
+      continue;
+    }
+    if (word.key == "remount") {
+      return failed("a mount cannot be changed; unmount and mount again");
+    }
+    if (word.key == "plugins" || (word.key == "lowerdir" && word.value.starts_with("//"))) {
+      return failed("-o " + word.key +
+                    ": plugins of fuse-overlayfs are not supported; unpack "
+                    "the layer to a directory");
+    }
+    if (std::find(kWithoutEffect.begin(), kWithoutEffect.end(), word.key) != kWithoutEffect.end()) {
+      continue;
+    }
+    LFS_ASSIGN(const auto translated, translate(word));
+    LFS_ASSIGN(const bool known, given.options.add_word(translated.value_or(word)));
+    if (!known) {
+      streams.err << program << ": unknown argument ignored: " << word.key << '\n';
+    }
+  }
+  return {};
+}
+
+Outcome<int> carry_out(const std::string& program, Given& given, const Streams& streams,
+                       const Environment& environment) {
+  const OverlayArguments& arguments = given.arguments;
+  if (arguments.positionals.empty() || arguments.positionals.size() > 2) {
+    return usage_error(arguments.positionals.empty()
+                           ? "no mount point is given"
+                           : "unexpected argument '" + arguments.positionals[2] + "'");
+  }
+  for (const std::string& list : arguments.lists) {
+    LFS_TRY(add_list(given, program, list, streams));
+  }
+  // mount(8) and mount.fuse3 put the source first.
+  given.options.take_source_and_target("", arguments.positionals.back());
+  LFS_ASSIGN(MountConfig config, given.options.finish());
+  config.xattrs = !given.no_xattrs;
+  config.foreground = config.foreground || arguments.foreground || arguments.debug;
+  if (arguments.debug) {
+    config.log_level = MountConfig::LogLevel::Debug;
+  }
+  // Engines mount again where a daemon was killed.
+  LFS_TRY(unmount_if_dead(config.mountpoint));
+  LFS_ASSIGN(const std::string daemon, environment.find_daemon());
+  return environment.start_daemon(config, DaemonStart{.program = daemon});
+}
+
+}  // namespace
+
+bool is_overlay_name(std::string_view name) {
+  return name == "layerfs-overlay" || name == "fuse-overlayfs";
+}
+
+int overlay_program(const std::string& program, Arguments arguments, const Streams& streams,
+                    const Environment& environment) {
+  const auto run = [&]() -> Outcome<int> {
+    Given given;
+    LFS_ASSIGN(given.arguments, parse_overlay_arguments(arguments));
+    if (given.arguments.help || given.arguments.version) {
+      streams.out << (given.arguments.help ? help_for(program) : kVersionText);
+      return to_int(ExitCode::Ok);
+    }
+    return carry_out(program, given, streams, environment);
+  };
+  const auto code = run();
+  if (code) {
+    return *code;
+  }
+  // Callers of fuse-overlayfs know 1 only.
+  streams.err << program << ": " << code.error().message << '\n';
+  return to_int(ExitCode::Failure);
+}
+
+}  // namespace layerfs
