@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstring>
 #include <memory>
@@ -17,6 +19,8 @@ namespace layerfs {
 namespace {
 
 constexpr int kBacklog = 8;
+constexpr int kBindTries = 50;
+constexpr std::chrono::milliseconds kBindPause{20};
 constexpr std::size_t kMaxRequestBytes = 64 * 1024;
 // A peer that sends no whole line in this time is not served.
 constexpr struct timeval kPeerTimeout = {5, 0};
@@ -47,8 +51,17 @@ Result<std::unique_ptr<ControlSocket>> ControlSocket::open(dev_t device, Handler
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path + 1, name.data(), name.size());
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
-  if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), size) < 0 ||
-      ::listen(listener.get(), kBacklog) < 0) {
+  const auto bind = [&] {
+    return ::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), size) == 0;
+  };
+  for (int tries = 1; !bind(); ++tries) {
+    if (errno != EADDRINUSE || tries == kBindTries) {
+      return Errno::last();
+    }
+    // The daemon of a mount that is just gone, whose device number this one got.
+    std::this_thread::sleep_for(kBindPause);
+  }
+  if (::listen(listener.get(), kBacklog) < 0) {
     return Errno::last();
   }
   return std::unique_ptr<ControlSocket>(

@@ -233,6 +233,10 @@ Result<void, Failure> Session::run(const std::function<void()>& on_ready) {
   }
   pthread_kill(waiter.native_handle(), SIGTERM);
   waiter.join();
+  if (socket) {
+    // The device number is free for the next mount, whose daemon needs the name.
+    socket->reset();
+  }
   const auto finished = state.layers.fs->finish();
   if (!finished) {
     return Failure{"work directory " + state.layers.work + ": " + describe(finished.error()) +

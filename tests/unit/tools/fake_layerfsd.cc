@@ -224,6 +224,7 @@ int run_mount(const MountConfig& config, layerfs::UniqueFd status) {
       serve_control(listener);
     }
   }
+  ::close(listener);  // another test's mount may have the device number now
   if (config.fsname == "linger") {
     ::usleep(3'000'000);
   }

@@ -394,6 +394,7 @@ TEST_CASE("umount --timeout: gives up waiting, and says that the mount is gone")
   }
   REQUIRE(fake.start("linger"));
   const Ran ran = run({"layerfs", "umount", fake.mountpoint, "--timeout", "0.05"});
+  INFO(ran.out + ran.err);
   CHECK(ran.code == 1);
   CHECK(ran.err.find("is unmounted, but layerfsd") != std::string::npos);
   CHECK(!fake.is_mounted());
