@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <map>
@@ -177,6 +179,10 @@ Outcome<std::set<std::string>> mounted_layers() {
   std::set<std::string> out;
   for (const MountEntry& mount : mounts) {
     if (is_layerfs(mount)) {
+      // What others mount, they cannot have from a store that is closed to them; but root can.
+      if (::geteuid() != 0 && mount_owner(mount) != ::geteuid()) {
+        continue;
+      }
       // One that does not answer may use any layer.
       LFS_ASSIGN(const nlohmann::json stats,
                  ask_daemon_json(mount, {.line = R"({"cmd":"stats"})"}));

@@ -2,7 +2,8 @@
 
 #include <archive.h>
 #include <archive_entry.h>
-#include <sys/sysmacros.h>
+
+#include "tools/oci/tar_header.h"
 
 namespace layerfs::oci {
 namespace {
@@ -10,6 +11,37 @@ namespace {
 constexpr std::size_t kBufferBytes = 256 * 1024;
 
 std::string text_or_empty(const char* text) { return text == nullptr ? "" : text; }
+
+constexpr long kSecond = 1'000'000'000;
+
+struct timespec time_as_read(struct archive_entry* entry) {
+  return {archive_entry_mtime(entry), archive_entry_mtime_nsec(entry)};
+}
+
+// libarchive (3.6) reads "-1.5" as the second -1 and half a second after it.
+bool adds_fractions_of_negative_times() {
+  TarEntry entry;
+  entry.path = "x";
+  entry.mtime = {-2, kSecond / 2};
+  const std::string tar = encode_tar_header(entry) + std::string(kTarTrailerBytes, '\0');
+  struct archive* reader = archive_read_new();
+  archive_read_support_format_tar(reader);
+  struct archive_entry* read = nullptr;
+  const bool adds = archive_read_open_memory(reader, tar.data(), tar.size()) == ARCHIVE_OK &&
+                    archive_read_next_header(reader, &read) == ARCHIVE_OK &&
+                    time_as_read(read).tv_sec == -1;
+  archive_read_free(reader);
+  return adds;
+}
+
+struct timespec time_of(struct archive_entry* entry) {
+  static const bool adds = adds_fractions_of_negative_times();
+  struct timespec time = time_as_read(entry);
+  if (adds && time.tv_sec < 0 && time.tv_nsec > 0) {
+    time = {time.tv_sec - 1, kSecond - time.tv_nsec};
+  }
+  return time;
+}
 
 TarItem item_of(struct archive_entry* entry) {
   TarItem item;
@@ -22,7 +54,7 @@ TarItem item_of(struct archive_entry* entry) {
   item.uid = archive_entry_uid(entry);
   item.gid = archive_entry_gid(entry);
   item.size = archive_entry_size(entry);
-  item.mtime = {archive_entry_mtime(entry), archive_entry_mtime_nsec(entry)};
+  item.mtime = time_of(entry);
   item.device_major = static_cast<std::int64_t>(archive_entry_rdevmajor(entry));
   item.device_minor = static_cast<std::int64_t>(archive_entry_rdevminor(entry));
   archive_entry_xattr_reset(entry);

@@ -296,6 +296,8 @@ TEST_CASE("unpack: what a layer was made of comes back") {
                         "empty=",
                         "zeros=" + std::string(300000, '\0') + "end"});
   REQUIRE(::chown((dir / "t/x").c_str(), 3000000, 4000000) == 0);
+  const timespec before_1970[2] = {{-6, 250'000'000}, {-6, 250'000'000}};
+  REQUIRE(::utimensat(AT_FDCWD, (dir / "t/old").c_str(), before_1970, 0) == 0);
   REQUIRE(::lchown((dir / "t/s").c_str(), 5, 6) == 0);
   REQUIRE(::mknod((dir / "t/dev").c_str(), S_IFCHR | 0600, makedev(1, 3)) == 0);
   StackOptions stack_options;
