@@ -107,6 +107,7 @@ Outcome<Ready> make_container(ContainerStart& start) {
   LFS_ASSIGN(out.command.user, user_of(config));
   if (config.terminal) {
     LFS_ASSIGN(Pty pty, open_container_pty(out.command.user.uid));
+    LFS_TRY(make_console(pty));
     start.channel.send(Word::Terminal, 0, {}, pty.master.get());
     out.terminal = std::move(pty.slave);
     out.command.terminal = out.terminal.get();

@@ -1,198 +1,101 @@
 #include "tools/run/launcher.h"
 
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <chrono>
-#include <nlohmann/json.hpp>
 
-#include "tools/common/daemon.h"
-#include "tools/run/channel.h"
-#include "tools/run/children.h"
+#include "layers/sys/syscalls.h"
 #include "tools/run/exit_code.h"
-#include "tools/run/id_map.h"
+#include "tools/run/follower.h"
 #include "tools/run/places.h"
 #include "tools/run/sealed_self.h"
 #include "tools/run/seccomp.h"
 #include "tools/run/supervisor.h"
-#include "tools/run/terminal.h"
+#include "tools/run/text_file.h"
 
 namespace layerfs::run {
 namespace {
 
-// Not the command's business: stopping and resuming are between the shell and us, faults
-// are our own.
-constexpr std::array kKept = {SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGPIPE, SIGCHLD, SIGFPE,
-                              SIGILL,  SIGSEGV, SIGBUS,  SIGABRT, SIGTRAP, SIGSYS};
-
-UniqueFd take_signals() {
-  sigset_t set;
-  sigfillset(&set);
-  for (const int number : kKept) {
-    sigdelset(&set, number);
-  }
-  ::sigprocmask(SIG_SETMASK, &set, nullptr);
-  ::signal(SIGPIPE, SIG_IGN);
-  return UniqueFd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+Outcome<int> run_to_the_end(const RunConfig& config, const Streams& streams,
+                            std::function<void()> started) {
+  LFS_ASSIGN(const std::string daemon, find_own_daemon());
+  LFS_ASSIGN(SeccompChoice seccomp, choose_seccomp(config.seccomp));
+  LFS_ASSIGN(const Places places, make_places(config.name, config.upper.empty()));
+  Follower follower(streams, config.status_fd);
+  follower.on_start(std::move(started));
+  return follower.follow(
+      [&](Channel channel) {
+        run_supervisor({config, daemon, places, std::move(seccomp), std::move(channel)});
+      },
+      [&] { ignore(remove_places(places), "the supervisor's death is what is reported"); });
 }
 
-class Launcher {
- public:
-  Launcher(const RunConfig& config, const Streams& streams) : config_(config), streams_(streams) {}
-
-  Outcome<int> run() {
-    LFS_ASSIGN(const std::string daemon, find_own_daemon());
-    LFS_ASSIGN(SeccompChoice seccomp, choose_seccomp(config_.seccomp));
-    LFS_ASSIGN(places_, make_places(config_.name, config_.upper.empty()));
-    const int code = start_and_follow({config_, daemon, places_, std::move(seccomp), {}});
-    return code;
+Outcome<std::string> log_path(const RunConfig& config) {
+  if (!config.log_file.empty()) {
+    return config.log_file;
   }
+  LFS_ASSIGN(const std::string home, state_home());
+  return home + "/" + config.name + ".log";
+}
 
- private:
-  int start_and_follow(SupervisorStart start) {
-    // What the supervisor leaves behind when it is killed comes to us.
-    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
-    auto ends = Channel::pair();
-    if (!ends) {
-      return fail(ends.error().message);
-    }
-    const pid_t pid = ::fork();
-    if (pid == 0) {
-      ends->first.close();
-      start.channel = std::move(ends->second);
-      run_supervisor(std::move(start));
-    }
-    ends->second.close();
-    channel_ = std::move(ends->first);
-    if (pid < 0) {
-      return fail("cannot start a process: " + describe(Errno::last()));
-    }
-    supervisor_ = pid;
-    signals_ = take_signals();
-    while (!over_) {
-      turn();
-    }
-    terminal_.finish();
-    end_children(std::chrono::seconds(reported_ ? 10 : 0));
-    if (!reported_) {
-      ignore(remove_places(places_), "the supervisor's death is what is reported");
-      return fail("the container's supervisor was killed; the container was ended");
-    }
-    return code_;
+// Leaves the terminal: what the command and the launcher say goes to the log.
+Outcome<void> into_background(const std::string& log) {
+  ::setsid();
+  const auto null = sys::open_path("/dev/null", O_RDONLY);
+  const auto file = sys::open_path(log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
+  if (!null || !file || ::dup2(null->get(), STDIN_FILENO) < 0 ||
+      ::dup2(file->get(), STDOUT_FILENO) < 0 || ::dup2(file->get(), STDERR_FILENO) < 0) {
+    return failed("cannot write to '" + log + "': " + describe(Errno::last()));
   }
+  return {};
+}
 
-  void turn() {
-    std::array<pollfd, 4> items{{{signals_.get(), POLLIN, 0},
-                                 {channel_.fd(), POLLIN, 0},
-                                 {terminal_.input(), POLLIN, 0},
-                                 {terminal_.output(), POLLIN, 0}}};
-    if (::poll(items.data(), items.size(), -1) < 0) {
-      return;
-    }
-    if (items[0].revents != 0) {
-      hand_on_signal();
-    }
-    if (items[3].revents != 0) {
-      terminal_.copy_output();
-    }
-    if (items[2].revents != 0 && terminal_.output() >= 0) {
-      terminal_.copy_input();
-    }
-    if (items[1].revents != 0) {
-      hear();
-    }
+// Returns in the caller once the command runs.
+Outcome<int> run_detached(const RunConfig& config, const Streams& streams) {
+  LFS_ASSIGN(const std::string log, log_path(config));
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) < 0) {
+    return failed("cannot make a pipe: " + describe(Errno::last()));
   }
-
-  void hand_on_signal() {
-    signalfd_siginfo info{};
-    if (::read(signals_.get(), &info, sizeof info) != static_cast<ssize_t>(sizeof info)) {
-      return;
-    }
-    if (info.ssi_signo == SIGWINCH) {
-      terminal_.resize();
+  const UniqueFd reader(ends[0]);
+  UniqueFd writer(ends[1]);
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    auto code = Outcome<int>(kLauncherFailed);
+    if (auto left = into_background(log); !left) {
+      code = left.error();
     } else {
-      channel_.send(Word::Signal, info.ssi_signo);
+      code = run_to_the_end(config, streams, [&] {
+        const char word = 's';
+        ignore(::write(writer.get(), &word, 1) < 0 ? Status(Errno::last()) : Status(),
+               "the caller may be gone");
+        writer.reset();
+      });
     }
-  }
-
-  void hear() {
-    auto message = channel_.receive();
-    if (!message) {
-      over_ = true;
-      return;
+    if (!code) {
+      streams.err << "layerfs-run: " << code.error().message << '\n';
     }
-    switch (message->word) {
-      case Word::MapMe:
-        give_ids();
-        break;
-      case Word::Terminal:
-        terminal_.start(std::move(message->fd));
-        break;
-      case Word::Report:
-        take_report(*message);
-        break;
-      default:
-        break;
-    }
+    streams.err.flush();
+    ::_exit(code ? *code : kLauncherFailed);
   }
-
-  void give_ids() {
-    auto maps = maps_of_caller();
-    const auto done =
-        maps ? write_maps(supervisor_, *maps, /*privileged=*/false) : Outcome<void>(maps.error());
-    if (!done) {
-      map_problem_ = done.error().message;
-    }
-    channel_.send(done ? Word::Mapped : Word::Failed);
+  writer.reset();
+  char word = 0;
+  if (::read(reader.get(), &word, 1) == 1) {
+    streams.out << config.name << '\n';
+    return 0;
   }
-
-  void take_report(const Message& message) {
-    reported_ = true;
-    over_ = true;
-    code_ = static_cast<int>(message.number);
-    write_status(message.text);
-    const auto report = nlohmann::json::parse(message.text, nullptr, /*allow_exceptions=*/false);
-    terminal_.finish();
-    if (!map_problem_.empty()) {
-      fail(map_problem_);
-    } else if (report.is_object() && report.contains("message")) {
-      fail(report["message"].get<std::string>());
-    }
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
-
-  void write_status(const std::string& report) const {
-    const std::string line = report + "\n";
-    if (config_.status_fd >= 0 && ::write(config_.status_fd, line.data(), line.size()) < 0) {
-      streams_.err << "layerfs-run: cannot write to descriptor " << config_.status_fd
-                   << " (--status-fd): " << describe(Errno::last()) << '\n';
-    }
+  const auto said = read_text_if_there(log);
+  if (said && *said) {
+    streams.err << **said;
   }
-
-  int fail(const std::string& message) {
-    terminal_.finish();
-    streams_.err << "layerfs-run: " << message << '\n';
-    return kLauncherFailed;
-  }
-
-  const RunConfig& config_;
-  const Streams& streams_;
-  Places places_;
-  Channel channel_;
-  UniqueFd signals_;
-  TerminalRelay terminal_;
-  pid_t supervisor_ = -1;
-  std::string map_problem_;
-  bool over_ = false;
-  bool reported_ = false;
-  int code_ = kLauncherFailed;
-};
+  return exit_code_of(status);
+}
 
 }  // namespace
 
@@ -204,7 +107,7 @@ int launch(RunConfig config, const Streams& streams) {
     if (config.hostname.empty()) {
       config.hostname = config.name;
     }
-    return Launcher(config, streams).run();
+    return config.detach ? run_detached(config, streams) : run_to_the_end(config, streams, [] {});
   };
   const auto code = run();
   if (!code) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "layers/sys/unique_fd.h"
+#include "tools/run/commands.h"
 #include "tools/run/container.h"
 #include "tools/run/exit_code.h"
 #include "tools/run/launcher.h"
@@ -29,15 +30,6 @@ bool standard_descriptors_are_open() {
   } while (fd <= STDERR_FILENO && ::fcntl(fd, F_SETFD, 0) == 0);
   const UniqueFd spare(fd);
   return true;
-}
-
-int report(const Problem& problem, const Streams& streams) {
-  streams.err << "layerfs-run: " << problem.message;
-  if (problem.code == ExitCode::Usage) {
-    streams.err << "; see 'layerfs-run --help'";
-  }
-  streams.err << '\n';
-  return kLauncherFailed;
 }
 
 int run_command(std::span<const std::string> arguments, const Streams& streams) {
@@ -62,6 +54,9 @@ int run_program(std::span<const std::string> arguments, const Streams& streams) 
   if (!arguments.empty() && (arguments[0] == "--version" || arguments[0] == "-V")) {
     streams.out << "layerfs-run " LFS_VERSION "\n";
     return 0;
+  }
+  if (const auto code = run_other_command(arguments, streams)) {
+    return *code;
   }
   return run_command(arguments, streams);
 }

@@ -166,6 +166,15 @@ OptionGroup RunOptions::process_options() {
           flag("tty", 't', "Give the command a terminal of its own.", config_.terminal),
           flag("interactive", 'i', "For docker's users: standard input is always handed on.",
                config_.interactive),
+          flag("detach", 'd', "Print the name and return once the command runs.", config_.detach),
+          valued("log", '\0', "FILE",
+                 "Where a detached command's output goes; NAME.log beside the container's state if "
+                 "left out.",
+                 [this](std::string_view text) -> Outcome<void> {
+                   config_.log_file = absolute(std::string(text));
+                   return {};
+                 }),
+          flag("rm", '\0', "For docker's users: nothing of a container stays anyway.", remove_),
           flag("no-init", '\0',
                "The command is process 1 itself; else an init reaps and hands signals on.",
                config_.init, false),
@@ -276,7 +285,8 @@ OptionGroup RunOptions::limit_options() {
 Command RunOptions::describe() {
   return Command{
       .program = "layerfs-run",
-      .usage = {"[OPTION...] [--] COMMAND [ARGUMENT...]", "--help | --version"},
+      .usage = {"[OPTION...] [--] COMMAND [ARGUMENT...]",
+                "exec|ps|inspect|stop|kill ... (each with --help)", "--help | --version"},
       .summary =
           "Runs COMMAND in a container whose root is made of layers. Exits with the "
           "command's code, 128+N if signal N ended it, 127 if it is not in the container, "
@@ -291,6 +301,9 @@ Outcome<RunConfig> RunOptions::finish(std::vector<std::string> command) {
   out.command = std::move(command);
   if (out.layers.empty()) {
     return usage_error("no root: --layers is missing");
+  }
+  if (out.detach && out.terminal) {
+    return usage_error("--detach and --tty exclude each other");
   }
   if (out.command.empty()) {
     return usage_error("no COMMAND");

@@ -18,23 +18,6 @@ Problem cannot(const char* what, Errno error) {
   return failed(std::string("cannot ") + what + ": " + describe(error));
 }
 
-Outcome<void> make_console(int slave) {
-  const auto dev = sys::open_path("/dev", O_PATH | O_DIRECTORY | O_NOFOLLOW);
-  if (!dev) {
-    return cannot("open /dev", dev.error());
-  }
-  if (const auto made = sys::mknod_at({dev->get(), "console"}, S_IFREG | 0600, 0); !made) {
-    return cannot("make /dev/console", made.error());
-  }
-  const auto target = sys::open_at({dev->get(), "console"}, O_PATH);
-  const auto copy = clone_mounts(slave, "");
-  if (!target || !copy) {
-    return cannot("make /dev/console", target ? copy.error() : target.error());
-  }
-  const auto done = attach(copy->get(), target->get());
-  return done ? Outcome<void>() : Outcome<void>(cannot("mount /dev/console", done.error()));
-}
-
 }  // namespace
 
 Outcome<Pty> open_container_pty(uid_t owner) {
@@ -60,8 +43,24 @@ Outcome<Pty> open_container_pty(uid_t owner) {
   if (::fchown(out.slave.get(), owner, static_cast<gid_t>(-1)) < 0) {
     return cannot("give the terminal to the user", Errno::last());
   }
-  LFS_TRY(make_console(out.slave.get()));
   return out;
+}
+
+Outcome<void> make_console(const Pty& pty) {
+  const auto dev = sys::open_path("/dev", O_PATH | O_DIRECTORY | O_NOFOLLOW);
+  if (!dev) {
+    return cannot("open /dev", dev.error());
+  }
+  if (const auto made = sys::mknod_at({dev->get(), "console"}, S_IFREG | 0600, 0); !made) {
+    return cannot("make /dev/console", made.error());
+  }
+  const auto target = sys::open_at({dev->get(), "console"}, O_PATH);
+  const auto copy = clone_mounts(pty.slave.get(), "");
+  if (!target || !copy) {
+    return cannot("make /dev/console", target ? copy.error() : target.error());
+  }
+  const auto done = attach(copy->get(), target->get());
+  return done ? Outcome<void>() : Outcome<void>(cannot("mount /dev/console", done.error()));
 }
 
 }  // namespace layerfs::run

@@ -13,7 +13,9 @@ struct Pty {
   UniqueFd slave;
 };
 
-// Inside the container's root, before its processes run. /dev/console becomes the terminal.
+// Inside the container's root.
 Outcome<Pty> open_container_pty(uid_t owner);
+// Before the container's processes run: /dev/console becomes the terminal.
+Outcome<void> make_console(const Pty& pty);
 
 }  // namespace layerfs::run

@@ -82,6 +82,9 @@ struct RunConfig {
   Network network = Network::None;
   std::vector<Port> ports;
 
+  bool detach = false;
+  std::string log_file;  // of a detached container; "": NAME.log beside its state
+
   std::vector<std::string> command;
 };
 

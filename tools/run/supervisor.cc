@@ -26,6 +26,7 @@
 #include "tools/run/ending.h"
 #include "tools/run/exit_code.h"
 #include "tools/run/pasta.h"
+#include "tools/run/state.h"
 
 namespace layerfs::run {
 namespace {
@@ -237,7 +238,7 @@ class Supervisor {
     if (!message) {
       // The first process has become the command itself.
       if (!refused_ && !config().init) {
-        start_.channel.send(Word::Started, container_);
+        tell_started();
       }
       container_channel_.close();
       return;
@@ -255,11 +256,23 @@ class Supervisor {
         start_.channel.send(Word::Terminal, 0, {}, message->fd.get());
         break;
       case Word::Started:
-        start_.channel.send(Word::Started, container_);
+        tell_started();
         break;
       default:
         break;
     }
+  }
+
+  void tell_started() {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    const ContainerState state{config().name,
+                               container_,
+                               start_time_of(container_).value_or(0),
+                               std::chrono::duration_cast<std::chrono::seconds>(now).count(),
+                               groups_.payload(),
+                               config()};
+    ignore(write_state(start_.places.state, state), "the container runs, but cannot be listed");
+    start_.channel.send(Word::Started, container_);
   }
 
   void take_end(Ending& ending) {
