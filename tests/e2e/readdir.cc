@@ -269,7 +269,7 @@ TEST_CASE("a process finds each file that it just made, and not what it just del
   for (int process = 0; process < 4; ++process) {
     jobs.emplace_back([&, process] {
       const std::string prefix = numbered("p", process) + "_";
-      for (int i = 0; i < 250; ++i) {
+      for (int i = 0; i < 80; ++i) {
         const std::string name = numbered(prefix, i);
         write_file(mount.at("d/" + name), "");
         const Names with = listed(mount.at("d"));
@@ -292,7 +292,7 @@ TEST_CASE("a process finds each file that it just made, and not what it just del
   // Slow readers, whose listings are out of date before they end.
   for (int process = 0; process < 2; ++process) {
     jobs.emplace_back([&] {
-      for (int i = 0; i < 60; ++i) {
+      for (int i = 0; i < 20; ++i) {
         Reader reader(mount.at("d"));
         while (reader.read(kFewEntries)) {
         }
