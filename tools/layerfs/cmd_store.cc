@@ -1,4 +1,4 @@
-#include <unistd.h>
+#include <fcntl.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -7,7 +7,7 @@
 #include <set>
 
 #include "layers/mount_config.h"
-#include "tools/common/control_client.h"
+#include "layers/sys/syscalls.h"
 #include "tools/common/interrupt.h"
 #include "tools/common/mount_table.h"
 #include "tools/common/progress.h"
@@ -47,7 +47,7 @@ Command command_for(StoreOptions& options) {
       .groups = {{"Options",
                   {flag("dry-run", "(rm, gc) Only say what would be removed.", options.dry_run),
                    flag("json", "Print JSON.", options.json)}}},
-      .notes = "gc leaves layers that are mounted, as far as this process can see the mounts.",
+      .notes = "gc leaves layers that are in use by a mount or another process that it can see.",
   };
 }
 
@@ -173,30 +173,45 @@ void tell_sizes(const Contents& contents, bool json, std::ostream& out) {
   out << format_bytes(all) << "  in all, " << format_bytes(unused) << " of it unused\n";
 }
 
-// Of the mounts that this process sees: where their layers are.
-Outcome<std::set<std::string>> mounted_layers() {
+using Directory = std::pair<dev_t, std::uint64_t>;
+
+std::optional<Directory> directory_at(const std::string& path) {
+  const auto fd = sys::open_path(path, O_PATH | O_DIRECTORY);
+  const auto st = fd ? sys::stat_at({fd->get()}) : Result<struct statx>(fd.error());
+  return st ? std::optional(Directory{sys::device_of(*st), st->stx_ino}) : std::nullopt;
+}
+
+// Directories that processes hold open. A daemon holds its layers for as long as it lives,
+// wherever it is mounted. What this user may not look at it cannot hold: the store is closed
+// to others, and root may look at all.
+std::set<Directory> open_directories() {
+  std::set<Directory> out;
+  std::error_code error;
+  for (const auto& process : std::filesystem::directory_iterator("/proc", error)) {
+    std::error_code gone;
+    for (const auto& fd : std::filesystem::directory_iterator(process.path() / "fd", gone)) {
+      if (const auto held = directory_at(fd.path())) {
+        out.insert(*held);
+      }
+    }
+  }
+  return out;
+}
+
+// The lowers of kernel overlayfs, which no process holds.
+Outcome<std::set<Directory>> overlay_lowers() {
   LFS_ASSIGN(const auto mounts, read_mount_table());
-  std::set<std::string> out;
+  std::set<Directory> out;
   for (const MountEntry& mount : mounts) {
-    if (is_layerfs(mount)) {
-      // What others mount, they cannot have from a store that is closed to them; but root can.
-      if (::geteuid() != 0 && mount_owner(mount) != ::geteuid()) {
-        continue;
-      }
-      // One that does not answer may use any layer.
-      LFS_ASSIGN(const nlohmann::json stats,
-                 ask_daemon_json(mount, {.line = R"({"cmd":"stats"})"}));
-      for (const auto& item : stats.value("lowers", nlohmann::json::array())) {
-        out.insert(absolute(bytes_from_json(item).value_or("")));
-      }
-    } else if (mount.type == "overlay") {
-      const std::string& text = mount.super_options;
-      for (const std::string key : {"lowerdir=", "lowerdir+="}) {
-        for (std::size_t at = text.find(key); at != std::string::npos; at = text.find(key, at)) {
-          at += key.size();
-          const auto layers = split_layers(text.substr(at, text.find(',', at) - at));
-          for (const std::string& layer : layers ? *layers : std::vector<std::string>()) {
-            out.insert(absolute(layer));
+    const std::string& text = mount.super_options;
+    for (const std::string key : {"lowerdir=", "lowerdir+="}) {
+      for (std::size_t at = mount.type == "overlay" ? text.find(key) : std::string::npos;
+           at != std::string::npos; at = text.find(key, at)) {
+        at += key.size();
+        const auto layers = split_layers(text.substr(at, text.find(',', at) - at));
+        for (const std::string& layer : layers ? *layers : std::vector<std::string>()) {
+          if (const auto lower = directory_at(layer)) {
+            out.insert(*lower);
           }
         }
       }
@@ -207,15 +222,17 @@ Outcome<std::set<std::string>> mounted_layers() {
 
 Outcome<void> collect(oci::LayerStore& store, const StoreOptions& options, const Streams& streams) {
   LFS_ASSIGN(const Contents contents, Contents::read(store));
-  LFS_ASSIGN(const std::set<std::string> mounted, mounted_layers());
+  LFS_ASSIGN(std::set<Directory> used, overlay_lowers());
+  used.merge(open_directories());
   std::uint64_t freed = 0;
   nlohmann::json removed = nlohmann::json::array();
   for (const auto& [key, layer] : contents.layers) {
     if (contents.references(key) > 0) {
       continue;
     }
-    if (mounted.contains(layer.path)) {
-      streams.err << "layerfs: store: '" << layer.path << "' is mounted, and stays\n";
+    const auto directory = directory_at(layer.path);
+    if (directory && used.contains(*directory)) {
+      streams.err << "layerfs: store: '" << layer.path << "' is in use, and stays\n";
       continue;
     }
     LFS_TRY(to_outcome(poll()));

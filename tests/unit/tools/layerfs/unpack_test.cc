@@ -1,4 +1,5 @@
 // `layerfs unpack`, `store`, `squash` and `convert`, in process.
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -6,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "layers/sys/unique_fd.h"
 #include "tests/testlib/skip.h"
 #include "tests/testlib/tree_maker.h"
 #include "tools/layerfs/app.h"
@@ -104,6 +106,23 @@ TEST_CASE("store: gc removes what no image needs, and nothing else") {
   must({"store", "gc", dir / "s"});
   CHECK(names_in(dir / "s/layers").size() == 1);
   CHECK(layerfs_run({"store", "rm", dir / "s", "top"}).code == 1);
+}
+
+TEST_CASE("store: gc leaves a layer that somebody has open") {
+  const TempDir dir;
+  make_image(dir);
+  must({"unpack", "oci:" + dir.at("img:t"), dir / "s", "--name", "x"});
+  must({"store", "rm", dir / "s", "x"});
+  const std::string key = names_in(dir / "s/layers").front();
+  {
+    const UniqueFd held(
+        ::open((dir / ("s/layers/" + key + "/diff")).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    REQUIRE(held);
+    CHECK(must({"store", "gc", dir / "s"}).err.find("in use") != std::string::npos);
+    CHECK(names_in(dir / "s/layers") == Words{key});
+  }
+  must({"store", "gc", dir / "s"});
+  CHECK(names_in(dir / "s/layers").empty());
 }
 
 TEST_CASE("convert: there and back the layer means the same") {
