@@ -13,13 +13,15 @@ namespace {
 
 constexpr mode_t kSetIds = S_ISUID | S_ISGID;
 
+bool is_acl(std::string_view name) { return name == kAclAccessXattr || name == kAclDefaultXattr; }
+
 bool is_in_known_namespace(std::string_view name) {
   for (const std::string_view prefix : {"user.", "trusted.", "security."}) {
     if (name.starts_with(prefix)) {
       return true;
     }
   }
-  return name == kAclAccessXattr || name == kAclDefaultXattr;
+  return is_acl(name);
 }
 
 }  // namespace
@@ -211,8 +213,11 @@ Result<std::string> FileSystem::get_xattr(NodeId id, const std::string& name) {
     // Where override_stat has the mode, the stored ACL goes with the stored one.
     LFS_ASSIGN(const Observed observed, observe(located.at(), node->layer));
     if (((observed.identity.mode ^ observed.st.stx_mode) & 0777) != 0) {
-      return acl_with_mode(*value, observed.identity.mode);
+      LFS_ASSIGN(value, acl_with_mode(*value, observed.identity.mode));
     }
+  }
+  if (is_acl(name)) {
+    return acl_shown(std::move(*value), options_.uids, options_.gids);
   }
   return std::move(*value);
 }
@@ -233,6 +238,11 @@ Status FileSystem::set_xattr(NodeId id, const std::string& name, std::string_vie
   }
   if (!is_in_known_namespace(name)) {
     return Errno(EOPNOTSUPP);
+  }
+  std::string acl;
+  if (is_acl(name)) {
+    LFS_ASSIGN(acl, acl_on_disk(std::string(value), options_.uids, options_.gids));
+    value = acl;
   }
   LFS_TRY(copy_up(id, Need::Attributes));
   const SharedTree lock(tree_);
@@ -264,8 +274,7 @@ Status FileSystem::remove_xattr(NodeId id, const std::string& name) {
     LFS_ASSIGN(const auto value, sys::get_xattr(located.at(), name.c_str()));
     if (!value) {
       // An ACL that says no more than the mode is not stored, so it is always there.
-      const bool acl = name == kAclAccessXattr || name == kAclDefaultXattr;
-      return acl ? Status() : Status(Errno(ENODATA));
+      return is_acl(name) ? Status() : Status(Errno(ENODATA));
     }
   }
   LFS_TRY(copy_up(id, Need::Attributes));

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace layerfs {
@@ -154,7 +155,38 @@ Classes classes_of(Acl& acl) {
   return classes;
 }
 
+template <class Map>
+Result<std::string> with_mapped_ids(std::string value, const IdMap& uids, const IdMap& gids,
+                                    Map&& map) {
+  if (uids.is_identity() && gids.is_identity()) {
+    return value;
+  }
+  LFS_ASSIGN(Acl acl, parse(value));
+  for (AclEntry& entry : acl) {
+    if (!names_id(entry.tag)) {
+      continue;
+    }
+    const std::optional<std::uint32_t> id = map(entry.tag == ACL_USER ? uids : gids, entry.id);
+    if (!id) {
+      return Errno(EINVAL);
+    }
+    entry.id = *id;
+  }
+  return format(acl);
+}
+
 }  // namespace
+
+Result<std::string> acl_shown(std::string value, const IdMap& uids, const IdMap& gids) {
+  return with_mapped_ids(std::move(value), uids, gids, [](const IdMap& map, std::uint32_t id) {
+    return std::optional(map.to_shown(id));
+  });
+}
+
+Result<std::string> acl_on_disk(std::string value, const IdMap& uids, const IdMap& gids) {
+  return with_mapped_ids(std::move(value), uids, gids,
+                         [](const IdMap& map, std::uint32_t id) { return map.to_disk(id); });
+}
 
 Result<std::optional<mode_t>> mode_of_acl(std::string_view value) {
   LFS_ASSIGN(Acl acl, parse(value));

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "layers/id_map.h"
 #include "layers/sys/result.h"
 
 namespace layerfs {
@@ -34,5 +35,10 @@ Result<InheritedAcl> inherit_acl(const std::optional<std::string>& parent_defaul
 // the ACL after a change of the mode (posix_acl_chmod). EINVAL: not well-formed.
 Result<std::optional<mode_t>> mode_of_acl(std::string_view value);
 Result<std::string> acl_with_mode(std::string_view value, mode_t mode);
+
+// The ACL with the ids of its entries as the mount shows them, and as a layer holds them.
+// EINVAL: not well-formed; on_disk also if no id on disk stands for one of them.
+Result<std::string> acl_shown(std::string value, const IdMap& uids, const IdMap& gids);
+Result<std::string> acl_on_disk(std::string value, const IdMap& uids, const IdMap& gids);
 
 }  // namespace layerfs

@@ -354,6 +354,46 @@ TEST_CASE("a default ACL is inherited by all that is made in the directory") {
   twin.alike([&](const std::string& root) { return all_xattrs(root + "dir"); });
 }
 
+TEST_CASE("ids in ACLs are mapped as owners are, and decide so who may open") {
+  TestMount mount;
+  write_file(mount.lower() + "/file", "data");
+  REQUIRE(::chmod((mount.lower() + "/file").c_str(), 0600) == 0);
+  make_dirs(mount.lower() + "/dir");
+  const auto acl = [](std::uint32_t user, std::uint32_t group) {
+    return Acl()
+        .add(Acl::UserObj, 6)
+        .add(Acl::User, 4, user)
+        .add(Acl::GroupObj, 0)
+        .add(Acl::Group, 4, group)
+        .add(Acl::Mask, 4)
+        .add(Acl::Other, 0)
+        .bytes();
+  };
+  REQUIRE(set(mount.lower() + "/file", kAccess, acl(1234, 1567)) == 0);
+  REQUIRE(set(mount.lower() + "/dir", kDefault, acl(1234, 1567)) == 0);
+  REQUIRE(::chmod(mount.base().c_str(), 0755) == 0);
+  mount.mount("--uidmapping 0:0:1000:1000:5000:1000 --gidmapping 0:0:1000:1000:7000:1000");
+
+  CHECK(all_xattrs(mount.at("file")).at(kAccess) == acl(5234, 7567));
+  CHECK(all_xattrs(mount.at("dir")).at(kDefault) == acl(5234, 7567));
+  const auto open_as = [&](const User& user) {
+    return errno_as(user, [&] { return ::open(mount.at("file").c_str(), O_RDONLY | O_CLOEXEC); });
+  };
+  CHECK(open_as({5234, 1, {}}) == 0);
+  CHECK(open_as({1234, 1, {}}) == EACCES);
+  CHECK(open_as({1, 7567, {}}) == 0);
+  CHECK(open_as({1, 1567, {}}) == EACCES);
+
+  CHECK(set(mount.at("file"), kAccess, acl(5001, 99999)) < 0);
+  CHECK(errno == EINVAL);
+  CHECK_FALSE(exists(mount.upper() + "/file"));
+  REQUIRE(set(mount.at("file"), kAccess, acl(5001, 7002)) == 0);
+  CHECK(all_xattrs(mount.upper() + "/file").at(kAccess) == acl(1001, 1002));
+  write_file(mount.at("dir/new"), "");
+  CHECK(all_xattrs(mount.at("dir/new")).at(kAccess) == acl(5234, 7567));
+  CHECK(all_xattrs(mount.upper() + "/dir/new").at(kAccess) == acl(1234, 1567));
+}
+
 TEST_CASE("file capabilities are copied up, and dropped by a write and a change of owner") {
   const std::string io = GENERATE("cached", "passthrough");
   CAPTURE(io);

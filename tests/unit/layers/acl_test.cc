@@ -275,3 +275,27 @@ TEST_CASE("a mode put into an access ACL changes owner, mask or else group, and 
                                             {kOther, 1}}));
   CHECK(acl_with_mode("no ACL", 0644).error().value() == EINVAL);
 }
+
+TEST_CASE("ids in an ACL are mapped as owners are, users and groups by their own map") {
+  const auto of = [](unsigned user, unsigned group) {
+    return acl_value({{kUserObj, 7},
+                      {kUser, 6, user},
+                      {kGroupObj, 5},
+                      {kGroup, 4, group},
+                      {kMask, 3},
+                      {kOther, 1}});
+  };
+  const IdMap uids = *IdMap::from_triples({{0, 1000, 1}, {1, 100000, 100}});
+  const IdMap gids = *IdMap::from_triples({{0, 2000, 1}, {1, 200000, 100}});
+  CHECK(*acl_shown(of(5, 7), uids, gids) == of(100004, 200006));
+  CHECK(*acl_on_disk(of(100004, 200006), uids, gids) == of(5, 7));
+  CHECK(*acl_shown(of(0, 999), uids, gids) == of(1000, IdMap::kDefaultOverflowId));
+  CHECK(acl_on_disk(of(5, 200006), uids, gids).error() == Errno(EINVAL));
+  CHECK(acl_on_disk(of(100004, 7), uids, gids).error() == Errno(EINVAL));
+  CHECK(*acl_shown(of(5, 7), IdMap(), gids) == of(5, 200006));
+  CHECK(*acl_shown(of(5, 7), IdMap::squash(1000), IdMap::squash(1001)) == of(1000, 1001));
+  CHECK(*acl_on_disk(of(5, 7), IdMap::squash(1000), IdMap::squash(1001)) == of(5, 7));
+  CHECK(*acl_shown(acl_value({}), uids, gids) == acl_value({}));
+  CHECK(acl_shown("no ACL", uids, gids).error() == Errno(EINVAL));
+  CHECK(*acl_shown("no ACL", IdMap(), IdMap()) == "no ACL");
+}
