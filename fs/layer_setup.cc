@@ -97,10 +97,11 @@ Result<bool, Failure> wants_overrides(const MountConfig& config, const Layer& la
 Result<std::unique_ptr<WritableLayer>, Failure> open_writable(const MountConfig& config,
                                                               const LayerStack& stack,
                                                               LayerIndex index,
-                                                              const std::string& work_path) {
+                                                              const std::string& work_path,
+                                                              std::vector<FreshWork>& fresh) {
   const Layer& layer = stack.at(index);
   const auto durability = config.volatile_ ? Durability::Volatile : Durability::Synced;
-  LFS_ASSIGN(Workdir work, Workdir::open(work_path, layer, durability));
+  LFS_ASSIGN(Workdir work, Workdir::open(work_path, layer, durability, &fresh.emplace_back()));
   const auto marks = probe_marks(work.fd(), wishes_of(config));
   if (!marks) {
     const bool cannot = marks.error().value() == EOPNOTSUPP;
@@ -126,6 +127,8 @@ Result<std::unique_ptr<WritableLayer>, Failure> open_writable(const MountConfig&
   return std::make_unique<WritableLayer>(index, std::move(work), *marks, overrides, durability);
 }
 
+Result<OpenedLayers, Failure> open_all(const MountConfig& config, std::vector<FreshWork>& fresh);
+
 }  // namespace
 
 std::size_t raise_descriptor_limit() {
@@ -140,6 +143,21 @@ std::size_t raise_descriptor_limit() {
 }
 
 Result<OpenedLayers, Failure> open_layers(const MountConfig& config) {
+  std::vector<FreshWork> fresh;
+  auto opened = open_all(config, fresh);
+  if (opened) {
+    opened->fresh = std::move(fresh);
+    return opened;
+  }
+  for (FreshWork& work : fresh) {
+    work.take_back();
+  }
+  return opened;
+}
+
+namespace {
+
+Result<OpenedLayers, Failure> open_all(const MountConfig& config, std::vector<FreshWork>& fresh) {
   OpenedLayers opened;
   LFS_ASSIGN(opened.mountpoint, resolve(config.mountpoint, "mount point"));
   const std::size_t limit = raise_descriptor_limit();
@@ -164,14 +182,14 @@ Result<OpenedLayers, Failure> open_layers(const MountConfig& config) {
   if (stack.upper()) {
     LFS_ASSIGN(const std::string real, resolve(config.upper, "upper directory"));
     opened.work = config.work.empty() ? default_work_dir(real) : config.work;
-    LFS_ASSIGN(upper, open_writable(config, stack, *stack.upper(), opened.work));
+    LFS_ASSIGN(upper, open_writable(config, stack, *stack.upper(), opened.work, fresh));
     opened.form = upper->marks().form();
     opened.xattrs = upper->marks().xattr_namespace();
     opened.overrides = upper->overrides();
   }
   if (stack.upper() && stack.init()) {
     LFS_ASSIGN(const std::string real, resolve(config.init, "init layer"));
-    LFS_ASSIGN(init, open_writable(config, stack, *stack.init(), default_work_dir(real)));
+    LFS_ASSIGN(init, open_writable(config, stack, *stack.init(), default_work_dir(real), fresh));
   }
   FileSystemOptions fs_options;
   fs_options.redirect = config.redirect;
@@ -191,5 +209,7 @@ Result<OpenedLayers, Failure> open_layers(const MountConfig& config) {
   opened.fs = std::move(*fs);
   return opened;
 }
+
+}  // namespace
 
 }  // namespace layerfs

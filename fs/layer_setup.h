@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "fs/file_system.h"
 #include "layers/mount_config.h"
@@ -17,6 +18,7 @@ struct OpenedLayers {
   XattrNamespace xattrs = XattrNamespace::None;
   bool overrides = false;
   std::size_t descriptor_limit = 0;
+  std::vector<FreshWork> fresh;  // to be taken back if the mount fails
 };
 Result<OpenedLayers, Failure> open_layers(const MountConfig& config);
 

@@ -1,10 +1,13 @@
 #include "fs/logging.h"
 
+#include <fcntl.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/sinks/syslog_sink.h>
 #include <spdlog/spdlog.h>
 #include <syslog.h>
+
+#include "layers/sys/syscalls.h"
 
 namespace layerfs {
 namespace {
@@ -31,6 +34,12 @@ Result<void, Failure> start_logging(const MountConfig& config) {
   try {
     std::shared_ptr<spdlog::logger> logger;
     if (!config.log_file.empty()) {
+      // spdlog would make missing directories.
+      if (const auto file = sys::open_path(config.log_file, O_WRONLY | O_APPEND | O_CREAT, 0666);
+          !file) {
+        return Failure{"log file " + config.log_file + ": " + describe(file.error()) +
+                       "; name one with --log-file that can be written"};
+      }
       logger = spdlog::basic_logger_mt("layerfsd", config.log_file);
     } else if (config.foreground) {
       logger = spdlog::stderr_logger_mt("layerfsd");

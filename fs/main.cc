@@ -54,13 +54,13 @@ std::string read_all(int fd) {
   }
 }
 
-void report(UniqueFd& status, const nlohmann::json& line) {
+// Whether somebody still listens.
+bool report(UniqueFd& status, const nlohmann::json& line) {
   const std::string text =
       line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  if (status && ::write(status.get(), text.data(), text.size()) < 0) {
-    // Nobody waits any more; the mount is what counts.
-  }
+  const bool heard = status && ::write(status.get(), text.data(), text.size()) >= 0;
   status.reset();
+  return heard;
 }
 
 // The parent's exit is what a shell that started it waits for; stdio goes only when the
@@ -114,7 +114,7 @@ int run(UniqueFd config_fd, UniqueFd status) {
     if (!config->foreground) {
       drop_stdio();
     }
-    report(status, {{"ok", true}, {"pid", ::getpid()}});
+    return report(status, {{"ok", true}, {"pid", ::getpid()}});
   });
   if (!ended) {
     report(status, {{"ok", false}, {"message", ended.error().message}});

@@ -2,12 +2,14 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -90,9 +92,72 @@ void unmount(const std::string& mountpoint) {
   }
 }
 
+// What is said on stderr while this lives: libfuse and fusermount3 give their reasons
+// nowhere else.
+class HeldStderr {
+ public:
+  HeldStderr()
+      : text_(::memfd_create("layerfs-stderr", MFD_CLOEXEC)),
+        before_(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)) {
+    if (text_ && before_) {
+      ::dup2(text_.get(), STDERR_FILENO);
+    }
+  }
+  ~HeldStderr() { release(); }
+  HeldStderr(const HeldStderr&) = delete;
+  HeldStderr& operator=(const HeldStderr&) = delete;
+
+  // Ends the holding; the lines in one, joined by "; ".
+  std::string release() {
+    if (!text_ || !before_) {
+      return {};
+    }
+    ::dup2(before_.get(), STDERR_FILENO);
+    before_.reset();
+    std::array<char, 2048> buffer{};
+    const ssize_t count = ::pread(text_.get(), buffer.data(), buffer.size(), 0);
+    std::string lines(buffer.data(), count > 0 ? static_cast<std::size_t>(count) : 0);
+    while (!lines.empty() && lines.back() == '\n') {
+      lines.pop_back();
+    }
+    for (std::size_t at = 0; (at = lines.find('\n', at)) != std::string::npos;) {
+      lines.replace(at, 1, "; ");
+    }
+    return lines;
+  }
+
+ private:
+  UniqueFd text_;
+  UniqueFd before_;
+};
+
+Failure cannot_mount(const std::string& mountpoint, Errno error, const std::string& said) {
+  std::string why = said.empty() ? "the kernel refused (" + describe(error) + ")" : said;
+  const char* remedy =
+      "fuse3 must be installed for an unprivileged user, who must own the mount point";
+  if (::access("/dev/fuse", R_OK | W_OK) != 0) {
+    why = "/dev/fuse cannot be opened (" + describe(Errno::last()) + ")";
+    remedy = "load the fuse module or give access to the device";
+  } else if (::geteuid() == 0) {
+    remedy = "CAP_SYS_ADMIN in the mount namespace is needed";
+  }
+  return Failure{"cannot mount on " + mountpoint + ": " + why + "; " + remedy};
+}
+
 }  // namespace
 
 struct Session::State {
+  State() = default;
+  ~State() {
+    if (!in_use) {
+      for (FreshWork& work : layers.fresh) {
+        work.take_back();
+      }
+    }
+  }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+
   MountConfig config;
   OpenedLayers layers;
   std::unique_ptr<FuseContext> context;
@@ -103,6 +168,7 @@ struct Session::State {
   std::condition_variable changed;
   bool ready = false;
   bool over = false;
+  bool in_use = false;  // whoever asked for the mount knows that it is there
 
   void serve();
   dev_t device() const;
@@ -129,16 +195,14 @@ Result<std::unique_ptr<Session>, Failure> Session::mount(const MountConfig& conf
     return Failure{"mount options \"" + options + "\" are not understood by libfuse " +
                    fuse_pkgversion() + "; remove the offending one"};
   }
+  HeldStderr held;
   if (fuse_session_mount(state->session.get(), state->layers.mountpoint.c_str()) != 0) {
-    const int error = errno;
+    const Errno error = Errno::last();
     state->session.reset();
-    const bool no_device = ::access("/dev/fuse", R_OK | W_OK) != 0;
-    return Failure{"cannot mount on " + state->layers.mountpoint + ": " +
-                   (no_device ? "/dev/fuse cannot be opened (" + describe(Errno::last()) +
-                                    "); load the fuse module or give access to the device"
-                              : "the kernel or fusermount3 refused (" + describe(Errno(error)) +
-                                    "); fuse3 must be installed for an unprivileged user, who "
-                                    "must own the mount point")};
+    return cannot_mount(state->layers.mountpoint, error, held.release());
+  }
+  if (const std::string said = held.release(); !said.empty()) {
+    spdlog::warn("{}", said);
   }
   const int wanted = config.threads;
   const unsigned machine = std::max(2U, std::thread::hardware_concurrency());
@@ -162,7 +226,7 @@ void Session::State::serve() {
   changed.notify_all();
 }
 
-Result<void, Failure> Session::run(const std::function<void()>& on_ready) {
+Result<void, Failure> Session::run(const std::function<bool()>& on_ready) {
   State& state = *state_;
   if (const auto own = sys::unshare_fs_attributes(); !own) {
     return Failure{"cannot give threads a umask of their own: " + describe(own.error()) +
@@ -206,7 +270,10 @@ Result<void, Failure> Session::run(const std::function<void()>& on_ready) {
                context.settings.io == IoMode::Passthrough ? "passthrough" : "cached",
                fuse_pkgversion(), context.proto_major, context.proto_minor,
                state.layers.form == WhiteoutForm::Overlay ? "overlay" : "oci", state.threads);
-  on_ready();
+  state.in_use = on_ready();
+  if (!state.in_use) {
+    unmount(state.layers.mountpoint);
+  }
 
   std::thread waiter([&state, &signals] {
     bool asked = false;

@@ -20,8 +20,9 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   // Serves until the mount is gone: unmounted, or after SIGINT or SIGTERM. `on_ready` is
-  // called once the mount answers and can be asked for its statistics.
-  Result<void, Failure> run(const std::function<void()>& on_ready);
+  // called once the mount answers and can be asked for its statistics; false from it
+  // (nobody waits for the mount) unmounts.
+  Result<void, Failure> run(const std::function<bool()>& on_ready);
 
  private:
   struct State;

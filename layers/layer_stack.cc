@@ -112,6 +112,9 @@ Result<LayerStack, Failure> LayerStack::open(const StackOptions& options) {
     if (!fd) {
       return cannot_open(LayerRole::Lower, path, fd.error());
     }
+    if (auto readable = sys::open_at({fd->get(), "."}, O_RDONLY | O_DIRECTORY); !readable) {
+      return cannot_open(LayerRole::Lower, path, readable.error());
+    }
     lower_fds.push_back(std::move(*fd));
   }
   const auto refuse_overlap = [&](const std::string& path, const char* noun,

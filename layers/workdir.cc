@@ -22,11 +22,12 @@ Failure failure(const std::string& path, Errno error, const char* remedy) {
   return {"work directory " + path + ": " + describe(error) + "; " + remedy};
 }
 
-Result<UniqueFd> make_directory(int parent, const char* name) {
+Result<UniqueFd> make_directory(int parent, const char* name, bool& is_new) {
   const auto made = sys::mkdir_at({parent, name}, 0700);
   if (!made && made.error().value() != EEXIST) {
     return made.error();
   }
+  is_new = made.ok();
   return sys::open_at({parent, name}, O_RDONLY | O_DIRECTORY);
 }
 
@@ -57,7 +58,8 @@ Result<bool> has_volatile_mark(int work) {
 }
 
 Status set_volatile_mark(int work) {
-  LFS_ASSIGN(const UniqueFd incompat, make_directory(work, kIncompat));
+  bool is_new = false;
+  LFS_ASSIGN(const UniqueFd incompat, make_directory(work, kIncompat, is_new));
   LFS_TRY(sys::mkdir_at({incompat.get(), kVolatile}, 0700));
   return sys::fsync_fd(incompat.get());
 }
@@ -98,21 +100,63 @@ Workdir::Workdir(Workdir&& other) noexcept
       session_(std::move(other.session_)),
       next_(other.next_.load()) {}
 
+void FreshWork::take_back() {
+  const auto remove = [](sys::At at) {
+    ignore(sys::unlink_at(at, sys::UnlinkKind::Directory), "in use: it stays");
+  };
+  if (!lock_) {
+    return;
+  }
+  if (volatile_mark_) {
+    remove({lock_.get(), "work/incompat/volatile"});
+    remove({lock_.get(), "work/incompat"});
+  }
+  if (work_) {
+    remove({lock_.get(), kWork});
+  }
+  if (index_) {
+    remove({lock_.get(), kLinkIndexName});
+  }
+  if (root_) {
+    remove({AT_FDCWD, path_.c_str()});
+  }
+  lock_.reset();
+}
+
 Result<Workdir, Failure> Workdir::open(const std::string& path, const Layer& layer,
-                                       Durability durability) {
+                                       Durability durability, FreshWork* fresh) {
+  FreshWork made;
+  auto opened = open_noting(path, layer, durability, made);
+  if (!opened) {
+    made.take_back();
+  } else if (fresh != nullptr) {
+    *fresh = std::move(made);
+  }
+  return opened;
+}
+
+Result<Workdir, Failure> Workdir::open_noting(const std::string& path, const Layer& layer,
+                                              Durability durability, FreshWork& fresh) {
   Workdir dir;
   dir.path_ = path;
   dir.durability_ = durability;
   dir.session_ = random_session();
-  if (const auto made = sys::mkdir_at({AT_FDCWD, path.c_str()}, 0700);
-      !made && made.error().value() != EEXIST) {
-    return failure(path, made.error(), "name one with --work on the filesystem of the upper");
+  const auto created = sys::mkdir_at({AT_FDCWD, path.c_str()}, 0700);
+  if (!created && created.error().value() != EEXIST) {
+    return failure(path, created.error(), "name one with --work on the filesystem of the upper");
   }
   auto root = sys::open_path(path, O_RDONLY | O_DIRECTORY);
   if (!root) {
     return failure(path, root.error(), "name another with --work");
   }
   dir.lock_ = std::move(*root);
+  fresh.path_ = path;
+  fresh.root_ = created.ok();
+  auto lock = sys::dup_fd(dir.lock_.get());
+  if (!lock) {
+    return failure(path, lock.error(), "raise the limit of open files (ulimit -n)");
+  }
+  fresh.lock_ = std::move(*lock);
   const auto inside = is_inside(dir.lock_.get(), layer.root.get());
   const auto around = is_inside(layer.root.get(), dir.lock_.get());
   if (!inside || !around) {
@@ -135,13 +179,14 @@ Result<Workdir, Failure> Workdir::open(const std::string& path, const Layer& lay
       return Failure{what + ": cannot lock it: " + describe(locked.error())};
     }
     if (!*locked) {
+      fresh.root_ = fresh.root_ && fd != dir.lock_.get();  // else it is the other's
       return Failure{what +
                      " is in use by another mount; unmount that first, or give this "
                      "mount its own"};
     }
   }
-  auto work = make_directory(dir.lock_.get(), kWork);
-  auto index = make_directory(dir.lock_.get(), kLinkIndexName);
+  auto work = make_directory(dir.lock_.get(), kWork, fresh.work_);
+  auto index = make_directory(dir.lock_.get(), kLinkIndexName, fresh.index_);
   if (!work || !index) {
     return failure(path, !work ? work.error() : index.error(),
                    "it must be writable, on a filesystem with free space");
@@ -171,6 +216,7 @@ Result<Workdir, Failure> Workdir::open(const std::string& path, const Layer& lay
                    "; mount without an upper for a read-only view"};
   }
   if (durability == Durability::Volatile) {
+    fresh.volatile_mark_ = true;
     if (const auto marked = set_volatile_mark(dir.work_.get()); !marked) {
       return failure(path, marked.error(), "it must be writable");
     }

@@ -16,12 +16,31 @@ namespace layerfs {
 
 enum class Durability { Synced, Volatile };
 
+// What opening a work directory made, so that a mount that fails afterwards leaves
+// nothing behind. Holds the lock on it.
+class FreshWork {
+ public:
+  // Removes what was made and has remained empty, and this mount's volatile mark: what
+  // somebody used stays.
+  void take_back();
+
+ private:
+  friend class Workdir;
+  UniqueFd lock_;
+  std::string path_;
+  bool root_ = false;
+  bool work_ = false;
+  bool index_ = false;
+  bool volatile_mark_ = false;
+};
+
 class Workdir {
  public:
   // Creates the directory if its parent exists, locks it and the layer against other
-  // mounts, checks that a rename into `layer` works, and empties work/.
+  // mounts, checks that a rename into `layer` works, and empties work/. Takes back what
+  // it made if it fails; else `fresh` (may be null) can.
   static Result<Workdir, Failure> open(const std::string& path, const Layer& layer,
-                                       Durability durability);
+                                       Durability durability, FreshWork* fresh = nullptr);
 
   Workdir(Workdir&&) noexcept;
   Workdir& operator=(Workdir&&) = delete;
@@ -37,6 +56,8 @@ class Workdir {
 
  private:
   Workdir() = default;
+  static Result<Workdir, Failure> open_noting(const std::string& path, const Layer& layer,
+                                              Durability durability, FreshWork& fresh);
 
   std::string path_;
   UniqueFd lock_;
