@@ -30,8 +30,8 @@ Outcome<UniqueFd> hold_upper(const LayerChoice& choice) {
   }
   if (!*locked) {
     return failed("upper directory '" + choice.uppers.front() +
-                  "' is in use by a mount; name the mount point, so that what is committed is "
-                  "of one instant");
+                  "' is in use by a mount; name the mount point, so that all that was written is "
+                  "committed");
   }
   return std::move(*fd);
 }

@@ -22,7 +22,17 @@ Outcome<std::string> text_of(const nlohmann::json& stats, const char* key) {
   return *text;
 }
 
+// What was written through the mount may still be in the kernel's cache only.
+Outcome<void> write_back(const std::string& mount_point) {
+  const auto fd = sys::open_path(mount_point, O_RDONLY | O_DIRECTORY);
+  const auto written = fd ? sys::syncfs_fd(fd->get()) : Status(fd.error());
+  return written ? Outcome<void>()
+                 : failed("'" + mount_point + "': cannot have it written back: " +
+                          describe(written.error()));
+}
+
 Outcome<LayerChoice> layers_of_mount(const Located& located) {
+  LFS_TRY(write_back(located.path));
   LFS_ASSIGN(const nlohmann::json stats,
              ask_daemon_json(located.mount, {.line = R"({"cmd":"stats"})"}));
   LayerChoice choice;
