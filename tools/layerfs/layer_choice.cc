@@ -27,8 +27,8 @@ Outcome<void> write_back(const std::string& mount_point) {
   const auto fd = sys::open_path(mount_point, O_RDONLY | O_DIRECTORY);
   const auto written = fd ? sys::syncfs_fd(fd->get()) : Status(fd.error());
   return written ? Outcome<void>()
-                 : failed("'" + mount_point + "': cannot have it written back: " +
-                          describe(written.error()));
+                 : failed("'" + mount_point +
+                          "': cannot have it written back: " + describe(written.error()));
 }
 
 Outcome<LayerChoice> layers_of_mount(const Located& located) {
