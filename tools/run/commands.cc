@@ -12,10 +12,12 @@
 #include "tools/common/command_line.h"
 #include "tools/common/process.h"
 #include "tools/common/syntax.h"
+#include "tools/run/doctor.h"
 #include "tools/run/exec.h"
 #include "tools/run/exit_code.h"
 #include "tools/run/option_syntax.h"
 #include "tools/run/state.h"
+#include "tools/run/text_file.h"
 
 namespace layerfs::run {
 namespace {
@@ -224,12 +226,64 @@ int exec(Arguments arguments, const Streams& streams) {
   });
 }
 
+int doctor(Arguments arguments, const Streams& streams) {
+  const Command command{
+      .program = "layerfs-run doctor",
+      .usage = {""},
+      .summary =
+          "Tells what holds on this machine for this user, and what mends each lack. Exits "
+          "with 125 if no container can be started.",
+      .groups = {}};
+  return run_command(command, arguments, streams, [&](const auto&) -> Outcome<int> {
+    bool all_needed = true;
+    for (const Finding& finding : examine_machine()) {
+      all_needed = all_needed && (finding.holds || !finding.needed);
+      streams.out << (finding.holds    ? "ok     "
+                      : finding.needed ? "needed "
+                                       : "lacks  ")
+                  << finding.what << ": " << finding.detail << '\n';
+    }
+    return all_needed ? 0 : kLauncherFailed;
+  });
+}
+
+// The files of control groups that tell of use now, of v1 and v2.
+constexpr std::array kUse = {"memory.current", "memory.usage_in_bytes",
+                             "memory.peak",    "memory.max_usage_in_bytes",
+                             "pids.current",   "cpu.stat"};
+
+int stats(Arguments arguments, const Streams& streams) {
+  const Command command{.program = "layerfs-run stats",
+                        .usage = {"NAME"},
+                        .summary =
+                            "Shows what a container with limits uses, as its control "
+                            "groups count it.",
+                        .groups = {}};
+  return run_command(command, arguments, streams, [&](const auto& rest) -> Outcome<int> {
+    LFS_ASSIGN(const ContainerState state, only_container(rest));
+    if (state.cgroups.empty()) {
+      return failed("'" + state.name + "' has no control group: it was started without a limit");
+    }
+    for (const std::string& group : state.cgroups) {
+      for (const char* file : kUse) {
+        LFS_ASSIGN(const auto text, read_text_if_there(group + "/" + file));
+        if (text) {
+          streams.out << file << (std::strchr(text->c_str(), ' ') != nullptr ? "\n" : "\t")
+                      << *text;
+        }
+      }
+    }
+    return 0;
+  });
+}
+
 struct Entry {
   const char* name;
   int (*run)(Arguments, const Streams&);
 };
-constexpr std::array kCommands = {Entry{"exec", exec}, Entry{"ps", ps}, Entry{"inspect", inspect},
-                                  Entry{"stop", stop}, Entry{"kill", kill_container}};
+constexpr std::array kCommands = {
+    Entry{"doctor", doctor},   Entry{"stats", stats}, Entry{"exec", exec},          Entry{"ps", ps},
+    Entry{"inspect", inspect}, Entry{"stop", stop},   Entry{"kill", kill_container}};
 
 }  // namespace
 

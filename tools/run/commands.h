@@ -1,4 +1,4 @@
-// The commands about containers that run: exec, ps, inspect, stop, kill.
+// The commands about containers that run (exec, ps, inspect, stats, stop, kill), and doctor.
 #pragma once
 
 #include <optional>

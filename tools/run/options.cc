@@ -1,7 +1,5 @@
 #include "tools/run/options.h"
 
-#include <unistd.h>
-
 #include <filesystem>
 
 #include "tools/common/syntax.h"
@@ -194,13 +192,6 @@ OptionGroup RunOptions::isolation_options() {
                  onto(config_.ports, parse_port)),
           flag("share-user", '\0', "Keep the caller's user namespace.", own.user, false),
           flag("share-pid", '\0', "Keep the host's processes in sight.", own.pid, false),
-          valued("uid-map", '\0', "C:H:N[:C:H:N...]",
-                 "Which host ids (H) the container's user and group ids (C) are, N of them, as "
-                 "root; all as they are if left out.",
-                 [this](std::string_view text) -> Outcome<void> {
-                   LFS_ASSIGN(config_.uid_map, parse_id_map(text));
-                   return {};
-                 }),
           flag("share-net", '\0', "As --net host.", own.net, false),
           flag("share-uts", '\0', "Keep the host's name.", own.uts, false),
           flag("share-ipc", '\0', "Keep the host's System V and POSIX IPC.", own.ipc, false),
@@ -286,7 +277,8 @@ Command RunOptions::describe() {
   return Command{
       .program = "layerfs-run",
       .usage = {"[OPTION...] [--] COMMAND [ARGUMENT...]",
-                "exec|ps|inspect|stop|kill ... (each with --help)", "--help | --version"},
+                "exec|ps|inspect|stats|stop|kill|doctor ... (each with --help)",
+                "--help | --version"},
       .summary =
           "Runs COMMAND in a container whose root is made of layers. Exits with the "
           "command's code, 128+N if signal N ended it, 127 if it is not in the container, "
@@ -325,9 +317,6 @@ Outcome<RunConfig> RunOptions::finish(std::vector<std::string> command) {
   // What is wrong with the limits alone is the user's to know before anything begins.
   for (const CgroupVersion version : {CgroupVersion::V1, CgroupVersion::V2}) {
     LFS_TRY(writes_for(out.limits_of_groups, version));
-  }
-  if (!out.uid_map.empty() && (!out.own.user || ::geteuid() != 0)) {
-    return usage_error("--uid-map is for root with a user namespace of the container's own");
   }
   // Dropping ALL and adding some back is how docker's users write a short list.
   const std::uint64_t base = default_capabilities();

@@ -59,8 +59,6 @@ struct RunConfig {
   bool read_only = false;
 
   NamespaceChoice own;
-  std::vector<IdRange> uid_map;  // empty: decided by who calls
-  std::vector<IdRange> gid_map;
   std::string hostname;
 
   std::vector<Volume> volumes;

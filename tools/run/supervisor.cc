@@ -120,11 +120,7 @@ class Supervisor {
   }
 
   Outcome<void> start_container() {
-    LFS_ASSIGN(IdMaps maps, identity_maps());
-    if (!config().uid_map.empty()) {
-      maps.uids = config().uid_map;
-      maps.gids = config().gid_map.empty() ? config().uid_map : config().gid_map;
-    }
+    LFS_ASSIGN(const IdMaps maps, identity_maps());
     LFS_ASSIGN(HostParts parts, prepare_host_parts(config(), maps));
     {
       const auto root = sys::open_path(start_.places.root, O_PATH | O_DIRECTORY);
