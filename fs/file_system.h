@@ -187,7 +187,8 @@ class FileSystem {
     std::string path;
     std::string kind;
   };
-  // Which layers have the object at `path` (components below the mount), topmost first.
+  // Which layers have the object at `path` (components below the mount), topmost first;
+  // of a deleted name, its whiteout and what that hides.
   Result<std::vector<Provider>> providers(const std::vector<std::string>& path);
 
   const LayerStack& stack() const { return stack_; }
@@ -236,6 +237,7 @@ class FileSystem {
   std::string host_path(LayerIndex layer, const std::string& below) const;
   std::vector<Provider> directory_providers(const Node& node) const;
   Result<std::vector<Provider>> file_providers(const Node& node) const;
+  Result<std::vector<Provider>> deleted_providers(Node& dir, const std::string& name);
 
   // lookup.cc. Without `exclusive` the answer may be "needs the lock exclusively":
   // nullopt or nullptr.

@@ -127,3 +127,35 @@ TEST_CASE("names and attributes that encode marks can be neither made nor seen",
   CHECK(::lsetxattr(mount.at("f").c_str(), "trusted.overlay.opaque", "y", 1, 0) < 0);
   CHECK(::llistxattr(mount.at("d").c_str(), value, sizeof value) == 0);
 }
+
+TEST_CASE("which: a deleted name is a whiteout in the layer that has it, with what it hides") {
+  TestMount mount(3);
+  for (const std::size_t i : {1U, 2U}) {
+    make_dirs(mount.lower(i) + "/d/sub");
+    write_file(mount.lower(i) + "/d/f", "old");
+  }
+  make_dirs(mount.lower(0) + "/d");
+  write_file(mount.lower(0) + "/d/.wh.sub", "");
+  const bool oci = GENERATE(false, true);
+  mount.mount(oci ? "--whiteout oci" : "--whiteout overlay");
+  REQUIRE(::unlink(mount.at("d/f").c_str()) == 0);
+  for (int pass = 0; pass < 2; ++pass) {
+    const CommandResult file = run("layerfs which " + mount.at("d/f"));
+    CHECK(file.code == 0);
+    CHECK(file.output == mount.at("d/f") + ": whiteout\n  upper     " + mount.upper() +
+                             (oci ? "/d/.wh.f" : "/d/f") + "\n  lower[1]  " + mount.lower(1) +
+                             "/d/f  (hidden file)\n  lower[2]  " + mount.lower(2) +
+                             "/d/f  (hidden file)\n");
+    const CommandResult directory = run("layerfs which " + mount.at("d/sub"));
+    CHECK(directory.code == 0);
+    CHECK(directory.output == mount.at("d/sub") + ": whiteout\n  lower[0]  " + mount.lower(0) +
+                                  "/d/.wh.sub\n  lower[1]  " + mount.lower(1) +
+                                  "/d/sub  (hidden directory)\n  lower[2]  " + mount.lower(2) +
+                                  "/d/sub  (hidden directory)\n");
+    for (const char* name : {"d/never", "never", "d/.wh.sub", "d/f/below"}) {
+      CAPTURE(name);
+      CHECK(run("layerfs which " + mount.at(name)).code == 1);
+    }
+    mount.remount();
+  }
+}

@@ -31,7 +31,9 @@ Command command_for(WhichOptions& options) {
                       options.json = true;
                       return {};
                     }}}}},
-      .notes = "A symbolic link is itself and is not followed.",
+      .notes =
+          "A symbolic link is itself and is not followed. A deleted name is the whiteout "
+          "that hides it.",
   };
 }
 
