@@ -1,7 +1,6 @@
 // FileSystem: which layers have an object, for people who ask (`layerfs which`).
 #include "fs/file_system.h"
 #include "layers/resolve.h"
-#include "whiteout/marks.h"
 
 namespace layerfs {
 namespace {
