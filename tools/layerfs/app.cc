@@ -1,7 +1,9 @@
 #include "tools/layerfs/app.h"
 
 #include <algorithm>
+#include <optional>
 
+#include "tools/common/interrupt.h"
 #include "tools/layerfs/commands.h"
 
 #ifndef LAYERFS_VERSION
@@ -93,6 +95,19 @@ int run_command(const Command& command, std::span<const std::string> arguments,
   }
   const auto code = body(parsed->positionals);
   return code ? *code : report(code.error(), name, streams);
+}
+
+int run_command(const Command& command, std::span<const std::string> arguments,
+                const Streams& streams, OnSignal on_signal, const CommandWork& work) {
+  std::optional<InterruptGuard> guard;
+  return run_command(command, arguments, streams,
+                     [&](const std::vector<std::string>& positionals) -> Outcome<int> {
+                       if (on_signal == OnSignal::CleanUp) {
+                         guard.emplace();
+                       }
+                       LFS_TRY(work(positionals));
+                       return to_int(ExitCode::Ok);
+                     });
 }
 
 std::vector<CommandInfo> all_commands() {

@@ -46,4 +46,13 @@ using CommandBody = std::function<Outcome<int>(const std::vector<std::string>& p
 int run_command(const Command& command, std::span<const std::string> arguments,
                 const Streams& streams, const CommandBody& body);
 
+// The same for a body that has no exit code of its own.
+enum class OnSignal {
+  End,
+  CleanUp,  // under an InterruptGuard, until what there is to say is said
+};
+using CommandWork = std::function<Outcome<void>(const std::vector<std::string>& positionals)>;
+int run_command(const Command& command, std::span<const std::string> arguments,
+                const Streams& streams, OnSignal on_signal, const CommandWork& work);
+
 }  // namespace layerfs

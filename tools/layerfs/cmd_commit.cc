@@ -136,11 +136,9 @@ Command describe_commit() {
 
 int cmd_commit(Arguments arguments, const Streams& streams, const Environment& /*environment*/) {
   CommitOptions options;
-  return run_command(options.command(), arguments, streams,
-                     [&](const std::vector<std::string>& positionals) -> Outcome<int> {
-                       const InterruptGuard guard;
-                       LFS_TRY(run(positionals, options, streams));
-                       return to_int(ExitCode::Ok);
+  return run_command(options.command(), arguments, streams, OnSignal::CleanUp,
+                     [&](const std::vector<std::string>& positionals) {
+                       return run(positionals, options, streams);
                      });
 }
 

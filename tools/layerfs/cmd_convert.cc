@@ -78,11 +78,9 @@ Command describe_convert() {
 
 int cmd_convert(Arguments arguments, const Streams& streams, const Environment& /*environment*/) {
   ConvertOptions options;
-  return run_command(command_for(options), arguments, streams,
-                     [&](const std::vector<std::string>& positionals) -> Outcome<int> {
-                       const InterruptGuard guard;
-                       LFS_TRY(run(positionals, options, streams));
-                       return to_int(ExitCode::Ok);
+  return run_command(command_for(options), arguments, streams, OnSignal::CleanUp,
+                     [&](const std::vector<std::string>& positionals) {
+                       return run(positionals, options, streams);
                      });
 }
 

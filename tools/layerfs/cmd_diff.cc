@@ -272,10 +272,9 @@ Command describe_diff() {
 
 int cmd_diff(Arguments arguments, const Streams& streams, const Environment& /*environment*/) {
   DiffOptions options;
-  return run_command(command_for(options), arguments, streams,
-                     [&](const std::vector<std::string>& positionals) -> Outcome<int> {
-                       LFS_TRY(run(positionals, options, streams));
-                       return to_int(ExitCode::Ok);
+  return run_command(command_for(options), arguments, streams, OnSignal::End,
+                     [&](const std::vector<std::string>& positionals) {
+                       return run(positionals, options, streams);
                      });
 }
 

@@ -93,11 +93,9 @@ Command describe_squash() {
 
 int cmd_squash(Arguments arguments, const Streams& streams, const Environment& /*environment*/) {
   SquashWords words;
-  return run_command(command_for(words), arguments, streams,
-                     [&](const std::vector<std::string>& positionals) -> Outcome<int> {
-                       const InterruptGuard guard;
-                       LFS_TRY(run(positionals, words, streams));
-                       return to_int(ExitCode::Ok);
+  return run_command(command_for(words), arguments, streams, OnSignal::CleanUp,
+                     [&](const std::vector<std::string>& positionals) {
+                       return run(positionals, words, streams);
                      });
 }
 

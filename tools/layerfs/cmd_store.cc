@@ -327,11 +327,9 @@ Command describe_store() {
 
 int cmd_store(Arguments arguments, const Streams& streams, const Environment& /*environment*/) {
   StoreOptions options;
-  return run_command(command_for(options), arguments, streams,
-                     [&](const std::vector<std::string>& positionals) -> Outcome<int> {
-                       const InterruptGuard guard;
-                       LFS_TRY(run(positionals, options, streams));
-                       return to_int(ExitCode::Ok);
+  return run_command(command_for(options), arguments, streams, OnSignal::CleanUp,
+                     [&](const std::vector<std::string>& positionals) {
+                       return run(positionals, options, streams);
                      });
 }
 

@@ -259,11 +259,9 @@ Command describe_unpack() {
 
 int cmd_unpack(Arguments arguments, const Streams& streams, const Environment& /*environment*/) {
   UnpackOptions options;
-  return run_command(command_for(options), arguments, streams,
-                     [&](const std::vector<std::string>& positionals) -> Outcome<int> {
-                       const InterruptGuard guard;
-                       LFS_TRY(run(positionals, options, streams));
-                       return to_int(ExitCode::Ok);
+  return run_command(command_for(options), arguments, streams, OnSignal::CleanUp,
+                     [&](const std::vector<std::string>& positionals) {
+                       return run(positionals, options, streams);
                      });
 }
 
