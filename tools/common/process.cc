@@ -237,4 +237,16 @@ void Brood::end_all(std::chrono::milliseconds patience) const {
   }
 }
 
+bool open_standard_descriptors() {
+  int fd = 0;
+  do {
+    fd = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+      return ::fcntl(STDERR_FILENO, F_GETFD) >= 0;
+    }
+  } while (fd <= STDERR_FILENO && ::fcntl(fd, F_SETFD, 0) == 0);
+  const UniqueFd spare(fd);
+  return true;
+}
+
 }  // namespace layerfs

@@ -22,6 +22,10 @@ std::optional<std::string> find_program(const std::string& name);
 // from 3 on in that order; its signals are unblocked and at their defaults.
 Outcome<pid_t> spawn(const std::vector<std::string>& argv, const std::vector<int>& inherited);
 
+// A caller that closed 0, 1 or 2 would otherwise have messages written into whatever is
+// opened next: they become /dev/null. False: they could not.
+bool open_standard_descriptors();
+
 // How a program ended, and what it wrote to stderr.
 struct Finished {
   int status = 0;  // as waitpid(2) gives it

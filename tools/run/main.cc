@@ -1,5 +1,4 @@
 // The program `layerfs-run`.
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <iostream>
@@ -7,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "layers/sys/unique_fd.h"
+#include "tools/common/process.h"
 #include "tools/run/commands.h"
 #include "tools/run/container.h"
 #include "tools/run/exit_code.h"
@@ -17,20 +16,6 @@
 
 namespace layerfs::run {
 namespace {
-
-// A caller that closed 0, 1 or 2 would otherwise have its messages written into whatever
-// is opened next.
-bool standard_descriptors_are_open() {
-  int fd = 0;
-  do {
-    fd = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (fd < 0) {
-      return ::fcntl(STDERR_FILENO, F_GETFD) >= 0;
-    }
-  } while (fd <= STDERR_FILENO && ::fcntl(fd, F_SETFD, 0) == 0);
-  const UniqueFd spare(fd);
-  return true;
-}
 
 int run_command(std::span<const std::string> arguments, const Streams& streams) {
   RunOptions options;
@@ -66,7 +51,7 @@ int run_program(std::span<const std::string> arguments, const Streams& streams) 
 
 int main(int argc, char** argv) {
   using layerfs::run::kLauncherFailed;
-  if (!layerfs::run::standard_descriptors_are_open()) {
+  if (!layerfs::open_standard_descriptors()) {
     return kLauncherFailed;
   }
   const layerfs::Streams streams{std::cout, std::cerr, ::isatty(STDOUT_FILENO) == 1,
