@@ -516,6 +516,7 @@ TEST_CASE("a full filesystem is ENOSPC at write, fsync or close, and spoils noth
   CHECK(refused);
   CHECK((read_file(mount.at("f")).substr(1) == std::string(64 * kBlock - 1, 'a')));
   CHECK(::unlink(mount.at("new").c_str()) == 0);
+  wait_for_room(small, 64 * kBlock);
   write_file(mount.at("f"), "there is room again");
   CHECK(run("layerfs umount " + mountpoint).code == 0);
   CHECK(read_file(small + "/u/f") == "there is room again");

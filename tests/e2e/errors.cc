@@ -6,10 +6,8 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
-#include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <thread>
 
 #include "tests/testlib/skip.h"
 #include "tests/testlib/test_mount.h"
@@ -231,10 +229,7 @@ TEST_CASE("a full upper is ENOSPC for the writer, and the tree stays whole", "[E
   CHECK(names_in(place.at("m")) == Names{"big", "kept"});
   CHECK(std::filesystem::file_size(place.at("m/kept")) == 8U << 20);
   CHECK(::unlink(place.at("m/big").c_str()) == 0);
-  // The kernel tells of the last close when it likes (RELEASE), and frees the room then.
-  for (int i = 0; i < 100 && std::filesystem::space(place.at("small")).available < 4096 * 4; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
+  wait_for_room(place.at("small"), 4096 * 4);
   write_file(place.at("m/small"), "fits");
   CHECK(place.sh("layerfs umount m").output.empty());
   CHECK(place.sh(mount).output.empty());

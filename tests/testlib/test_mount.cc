@@ -4,9 +4,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+#include <thread>
 
 namespace layerfs::testing {
 namespace {
@@ -35,6 +38,13 @@ CommandResult run(const std::string& command) {
   }
   const int status = ::pclose(pipe);
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), output};
+}
+
+void wait_for_room(const std::string& path, std::uint64_t bytes) {
+  using namespace std::chrono_literals;
+  for (auto left = 5s / 50ms; left > 0 && std::filesystem::space(path).available < bytes; --left) {
+    std::this_thread::sleep_for(50ms);
+  }
 }
 
 TestMount::TestMount(std::size_t lowers) : base_(make_temp_dir("/var/tmp")), lowers_(lowers) {

@@ -17,6 +17,10 @@ struct CommandResult {
 // Runs a shell command with the build's programs first in PATH.
 CommandResult run(const std::string& command);
 
+// Waits up to 5 s until the filesystem of `path` has `bytes` to give. The kernel tells a FUSE
+// daemon of the last close when it likes (RELEASE), and an unlinked file's room is free then.
+void wait_for_room(const std::string& path, std::uint64_t bytes);
+
 class TestMount {
  public:
   // Makes `lowers` empty lower directories; mounts nothing yet.
