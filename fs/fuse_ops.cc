@@ -34,11 +34,7 @@ void reply_entry(FuseContext& context, fuse_req_t req, const NodeEntry& entry) {
 namespace {
 
 void on_init(void* userdata, fuse_conn_info* conn) {
-  auto& context = *static_cast<FuseContext*>(userdata);
-  negotiate(context, conn);
-  if (context.on_ready) {
-    context.on_ready();
-  }
+  negotiate(*static_cast<FuseContext*>(userdata), conn);
 }
 
 void on_lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {

@@ -4,7 +4,6 @@
 
 #include <fuse_lowlevel.h>
 
-#include <functional>
 #include <memory>
 
 #include "fs/file_system.h"
@@ -39,8 +38,6 @@ struct FuseContext {
   Statistics statistics;
   OpenModes open_modes;
   fuse_session* session = nullptr;
-  // Set when INIT has been answered: the mount answers.
-  std::function<void()> on_ready;
   bool passthrough_granted = false;
   // The kernel takes ENOSYS to OPEN (OPENDIR) for: do not ask again, all is well.
   bool no_open = false;

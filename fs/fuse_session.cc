@@ -10,6 +10,31 @@ namespace {
 
 constexpr double kForever = 1e9;  // seconds; the kernel clamps what its clock cannot hold
 
+class Buffer {
+ public:
+  Buffer() = default;
+  ~Buffer() { std::free(buffer_.mem); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  fuse_buf* get() { return &buffer_; }
+
+ private:
+  fuse_buf buffer_{};
+};
+
+// False: unmounted, or the connection was aborted.
+bool serve_one(fuse_session* session, fuse_buf* buffer) {
+  int received = 0;
+  do {
+    received = fuse_session_receive_buf(session, buffer);
+  } while (received == -EINTR || received == -EAGAIN);
+  if (received <= 0) {
+    return false;
+  }
+  fuse_session_process_buf(session, buffer);
+  return true;
+}
+
 }  // namespace
 
 FuseSettings fuse_settings(const MountConfig& config, const OpenedLayers& layers) {
@@ -38,20 +63,16 @@ FuseSessionPtr make_fuse_session(FuseContext& context, const std::string& option
   return session;
 }
 
+bool serve_init(fuse_session* session) {
+  Buffer buffer;
+  return serve_one(session, buffer.get()) && fuse_session_exited(session) == 0;
+}
+
 void serve_requests(fuse_session* session) {
   ignore(sys::unshare_fs_attributes(), "the mount was refused if it cannot be had");
-  fuse_buf buffer{};
-  while (fuse_session_exited(session) == 0) {
-    const int received = fuse_session_receive_buf(session, &buffer);
-    if (received == -EINTR || received == -EAGAIN) {
-      continue;
-    }
-    if (received <= 0) {
-      break;  // unmounted (0), or the connection was aborted
-    }
-    fuse_session_process_buf(session, &buffer);
+  Buffer buffer;
+  while (fuse_session_exited(session) == 0 && serve_one(session, buffer.get())) {
   }
-  std::free(buffer.mem);
 }
 
 }  // namespace layerfs

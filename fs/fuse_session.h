@@ -25,6 +25,10 @@ FuseSettings fuse_settings(const MountConfig& config, const OpenedLayers& layers
 // context must outlive the session.
 FuseSessionPtr make_fuse_session(FuseContext& context, const std::string& options);
 
+// Serves a mount's first request. False: the connection ended before, or libfuse does not
+// speak the kernel's protocol.
+bool serve_init(fuse_session* session);
+
 // Serves requests in the calling thread, which gets filesystem attributes of its own
 // (sys::unshare_fs_attributes), until the connection ends.
 void serve_requests(fuse_session* session);

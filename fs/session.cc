@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <array>
-#include <condition_variable>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -21,6 +20,7 @@
 #include "fs/control_socket.h"
 #include "fs/fuse_session.h"
 #include "fs/layer_setup.h"
+#include "fs/passthrough.h"
 
 namespace layerfs {
 namespace {
@@ -165,11 +165,11 @@ struct Session::State {
   unsigned threads = 0;
 
   std::mutex mutex;
-  std::condition_variable changed;
-  bool ready = false;
   bool over = false;
   bool in_use = false;  // whoever asked for the mount knows that it is there
 
+  // Negotiates with the kernel; what was wanted explicitly and cannot be had is a failure.
+  Result<void, Failure> begin(HeldStderr& held);
   void serve();
   dev_t device() const;
 };
@@ -201,13 +201,29 @@ Result<std::unique_ptr<Session>, Failure> Session::mount(const MountConfig& conf
     state->session.reset();
     return cannot_mount(state->layers.mountpoint, error, held.release());
   }
+  // From here on the session's end unmounts.
+  std::unique_ptr<Session> mounted(new Session(std::move(state)));
+  LFS_TRY(mounted->state_->begin(held));
+  return mounted;
+}
+
+Result<void, Failure> Session::State::begin(HeldStderr& held) {
+  if (!serve_init(session.get())) {
+    const std::string said = held.release();
+    return Failure{"cannot mount on " + layers.mountpoint + ": " +
+                   (said.empty() ? "the kernel ended the connection" : said) + "; libfuse " +
+                   fuse_pkgversion() + " must know the kernel's FUSE protocol"};
+  }
   if (const std::string said = held.release(); !said.empty()) {
     spdlog::warn("{}", said);
   }
+  if (config.io == MountConfig::Io::Passthrough) {
+    LFS_TRY(check_passthrough(*context));
+  }
   const int wanted = config.threads;
   const unsigned machine = std::max(2U, std::thread::hardware_concurrency());
-  state->threads = wanted > 0 ? static_cast<unsigned>(wanted) : std::min(machine + 2, 16U);
-  return std::unique_ptr<Session>(new Session(std::move(state)));
+  threads = wanted > 0 ? static_cast<unsigned>(wanted) : std::min(machine + 2, 16U);
+  return {};
 }
 
 dev_t Session::State::device() const {
@@ -223,7 +239,6 @@ void Session::State::serve() {
   serve_requests(session.get());
   const std::lock_guard lock(mutex);
   over = true;
-  changed.notify_all();
 }
 
 Result<void, Failure> Session::run(const std::function<bool()>& on_ready) {
@@ -240,18 +255,9 @@ Result<void, Failure> Session::run(const std::function<bool()>& on_ready) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
 
-  state.context->on_ready = [&state] {
-    const std::lock_guard lock(state.mutex);
-    state.ready = true;
-    state.changed.notify_all();
-  };
   std::vector<std::thread> workers;
   for (unsigned i = 0; i < state.threads; ++i) {
     workers.emplace_back([&state] { state.serve(); });
-  }
-  {
-    std::unique_lock lock(state.mutex);
-    state.changed.wait(lock, [&state] { return state.ready || state.over; });
   }
   const ControlState control{state.config, state.layers, *state.context, state.threads,
                              std::chrono::steady_clock::now()};

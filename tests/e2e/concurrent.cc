@@ -48,7 +48,7 @@ void in_processes(int count, const std::function<bool(int)>& job) {
 }  // namespace
 
 TEST_CASE("a file that many open for writing at once is copied up once, with all they write") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   constexpr int kWriters = 8;
   constexpr off_t kPart = 128 * 1024;
@@ -84,7 +84,7 @@ TEST_CASE("a file that many open for writing at once is copied up once, with all
 }
 
 TEST_CASE("names made, moved and deleted by many in one directory are all as they left them") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   constexpr int kProcesses = 6;
   constexpr int kNames = 60;
@@ -142,7 +142,7 @@ TEST_CASE("names made, moved and deleted by many in one directory are all as the
 }
 
 TEST_CASE("whoever replaces a file by rename, readers find an old or a new one, whole") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   const auto content = [](int number) {
@@ -172,7 +172,7 @@ TEST_CASE("whoever replaces a file by rename, readers find an old or a new one, 
 }
 
 TEST_CASE("directories moved to and fro by several end up in one place each") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   for (const char* dir : {"a", "b", "c"}) {
@@ -214,7 +214,7 @@ TEST_CASE("directories moved to and fro by several end up in one place each") {
 }
 
 TEST_CASE("a program that runs cannot be written, in the lower and after copy-up") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   REQUIRE(run("cp /bin/sleep " + mount.lower() + "/sleep").code == 0);

@@ -23,7 +23,7 @@ void set_old_times(const std::string& path) {
 }  // namespace
 
 TEST_CASE("copy-up by chmod keeps type, owner, times, device number and attributes") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   const std::string lower = mount.lower() + "/o";
@@ -81,7 +81,7 @@ TEST_CASE("copy-up of a symlink keeps its target and takes the owner given") {
 }
 
 TEST_CASE("chmod and chown copy no data; the first write does, and the lower stays", "[S-06]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   const std::string content(1 << 20, 'x');
@@ -105,7 +105,7 @@ TEST_CASE("chmod and chown copy no data; the first write does, and the lower sta
 }
 
 TEST_CASE("a descriptor opened before copy-up sees what is written later", "[S-05]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   write_file(mount.lower() + "/f", "old data");
@@ -125,7 +125,7 @@ TEST_CASE("a descriptor opened before copy-up sees what is written later", "[S-0
 }
 
 TEST_CASE("a lower opened for reading is not written through its descriptor") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   write_file(mount.lower() + "/f", "old");
@@ -171,7 +171,7 @@ TEST_CASE("a sparse file stays sparse through copy-up") {
 }
 
 TEST_CASE("hard links of a lower stay one file through copy-up and remount", "[S-08]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   write_file(mount.lower() + "/a", "old");

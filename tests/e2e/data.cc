@@ -94,7 +94,7 @@ void check_content(Twin& twin) {
 }  // namespace
 
 TEST_CASE("a mapping made before copy-up sees later writes, a private one is its own", "[S-05]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   Twin twin(one_file);
   twin.start("--io " + io);
@@ -118,7 +118,7 @@ TEST_CASE("a mapping made before copy-up sees later writes, a private one is its
 }
 
 TEST_CASE("a file is written by a shared mapping alone") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   Twin twin(one_file);
   twin.start("--io " + io);
@@ -135,7 +135,7 @@ TEST_CASE("a file is written by a shared mapping alone") {
 }
 
 TEST_CASE("a descriptor opened for reading before copy-up sees each later change", "[S-05]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   Twin twin(one_file);
   twin.start("--io " + io);
@@ -159,7 +159,7 @@ TEST_CASE("a descriptor opened for reading before copy-up sees each later change
 }
 
 TEST_CASE("O_APPEND writes of several processes do not overwrite one another") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   write_file(mount.lower() + "/f", "");
@@ -193,7 +193,7 @@ TEST_CASE("O_APPEND writes of several processes do not overwrite one another") {
 }
 
 TEST_CASE("fallocate does what the filesystem below does, in every mode", "[S-17]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const bool copied = GENERATE(false, true);
   CAPTURE(io, copied);
   Twin twin(one_file);
@@ -225,7 +225,7 @@ TEST_CASE("fallocate does what the filesystem below does, in every mode", "[S-17
 }
 
 TEST_CASE("SEEK_DATA and SEEK_HOLE do not lose data, and find holes where S-12 says so") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   Twin twin([](const std::string& dir) {
     const File file(dir + "/f", O_CREAT | O_RDWR);
@@ -269,7 +269,7 @@ TEST_CASE("SEEK_DATA and SEEK_HOLE do not lose data, and find holes where S-12 s
 }
 
 TEST_CASE("O_DIRECT reads and writes what others see") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   Twin twin(one_file);
   twin.start("--io " + io);
@@ -292,7 +292,7 @@ TEST_CASE("O_DIRECT reads and writes what others see") {
 }
 
 TEST_CASE("copy_file_range copies within and between files of the mount") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   Twin twin([](const std::string& dir) {
     one_file(dir);
@@ -319,7 +319,7 @@ TEST_CASE("copy_file_range copies within and between files of the mount") {
 }
 
 TEST_CASE("a sparse file of over 4 GiB is read and written at its end") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   constexpr off_t kFar = (off_t{5} << 30) + 123;
   Twin twin([](const std::string& dir) {
@@ -348,7 +348,7 @@ TEST_CASE("a sparse file of over 4 GiB is read and written at its end") {
 }
 
 TEST_CASE("times are set and kept to the nanosecond, and the birth time is there") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   Twin twin(one_file);
   twin.start("--io " + io);
@@ -387,7 +387,7 @@ TEST_CASE("times are set and kept to the nanosecond, and the birth time is there
 }
 
 TEST_CASE("inode flags are read, set and do what they say", "[S-16]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   Twin twin(one_file);
   twin.start("--io " + io);
@@ -438,7 +438,7 @@ TEST_CASE("inode flags are read, set and do what they say", "[S-16]") {
 }
 
 TEST_CASE("flock and fcntl locks hold between processes, across copy-up") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   one_file(mount.lower());
@@ -484,7 +484,7 @@ TEST_CASE("flock and fcntl locks hold between processes, across copy-up") {
 
 TEST_CASE("a full filesystem is ENOSPC at write, fsync or close, and spoils nothing else",
           "[S-12]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   write_file(mount.lower() + "/f", std::string(64 * kBlock, 'a'));
@@ -524,7 +524,7 @@ TEST_CASE("a full filesystem is ENOSPC at write, fsync or close, and spoils noth
 }
 
 TEST_CASE("syncfs and fsync of files and directories succeed and write out") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   one_file(mount.lower());

@@ -54,8 +54,8 @@ class Place {
   std::string base_;
 };
 
-// The claim of most cases here: `command` exits with 1 and one line that has all `words`,
-// and neither a file nor a mount nor a daemon is left.
+// A command that ended with `code` and one line that has all `words`. What it left behind is
+// for each case to look at.
 void check_refused(const CommandResult& result, const std::vector<std::string>& words,
                    int code = 1) {
   CAPTURE(result.output);
@@ -205,7 +205,7 @@ TEST_CASE("a work directory that was used outlives a mount that fails", "[E-07]"
 }
 
 TEST_CASE("a full upper is ENOSPC for the writer, and the tree stays whole", "[E-08]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   const Place place;
   make_dirs(place.at("small"));
@@ -237,6 +237,19 @@ TEST_CASE("a full upper is ENOSPC for the writer, and the tree stays whole", "[E
   CHECK(read_file(place.at("m/small")) == "fits");
   CHECK(place.sh("layerfs umount m").code == 0);
   CHECK(names_in(place.at("small/.u.layerfs-work/work")).empty());
+}
+
+TEST_CASE("passthrough is refused to whom the kernel refuses it, and not replaced in silence",
+          "[E-11]") {
+  const Place place;
+  place.make_users_own();
+  check_refused(place.as_nobody("layerfs mount l0 user/u user/m --io passthrough"),
+                {"--io passthrough cannot be had", "--io auto"});
+  CHECK(names_in(place.at("user")) == Names{"m", "u"});
+  CHECK_FALSE(is_mounted(place.at("user/m")));
+  CHECK(place.as_nobody("layerfs mount l0 user/u user/m --io auto").output.empty());
+  CHECK(place.as_nobody("layerfs stats user/m").output.find("io cached") != std::string::npos);
+  CHECK(place.as_nobody("layerfs umount user/m").code == 0);
 }
 
 TEST_CASE("usage errors exit with 2 and point to the help", "[E-09]") {

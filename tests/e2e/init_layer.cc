@@ -34,7 +34,7 @@ class WithInit {
 }  // namespace
 
 TEST_CASE("a private file is changed in the init layer itself and not copied up", "[S-10]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   WithInit with;
   with.start(io);
@@ -72,7 +72,7 @@ TEST_CASE("a private file is changed in the init layer itself and not copied up"
 }
 
 TEST_CASE("a deleted private path stays deleted, by a whiteout in the init layer", "[S-10]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   WithInit with;
   with.start(io);
@@ -88,7 +88,7 @@ TEST_CASE("a deleted private path stays deleted, by a whiteout in the init layer
 }
 
 TEST_CASE("what is not private goes to the upper, also beside a private file") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   WithInit with;
   with.start(io);
@@ -105,7 +105,7 @@ TEST_CASE("what is not private goes to the upper, also beside a private file") {
 }
 
 TEST_CASE("a directory that only the init layer has takes what is made in it") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   WithInit with;
   with.start(io);
@@ -121,7 +121,7 @@ TEST_CASE("a directory that only the init layer has takes what is made in it") {
 }
 
 TEST_CASE("a rename between private and other paths moves a copy", "[S-10]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   WithInit with;
   with.start(io);

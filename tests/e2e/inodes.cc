@@ -64,7 +64,7 @@ void check_listed_numbers(const TestMount& mount, const std::string& dir) {
 }  // namespace
 
 TEST_CASE("st_ino is the same before and after copy-up and in the next mount", "[S-07]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount(2);
   populate(mount.lower(GENERATE(0, 1)));
@@ -102,7 +102,7 @@ TEST_CASE("st_ino is the same before and after copy-up and in the next mount", "
 }
 
 TEST_CASE("d_ino is st_ino, also of . and .., before and after copy-up and rename") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount(2);
   populate(mount.lower(1));
@@ -133,7 +133,7 @@ TEST_CASE("d_ino is st_ino, also of . and .., before and after copy-up and renam
 }
 
 TEST_CASE("st_nlink of a directory is 2 and its subdirectories of all layers", "[S-09]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount(2);
   make_dirs(mount.lower(0) + "/d/a");
@@ -153,7 +153,7 @@ TEST_CASE("st_nlink of a directory is 2 and its subdirectories of all layers", "
 }
 
 TEST_CASE("objects of all layers have different st_ino and one st_dev") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount(3);
   for (int layer = 0; layer < 3; ++layer) {
@@ -182,7 +182,7 @@ TEST_CASE("objects of all layers have different st_ino and one st_dev") {
 }
 
 TEST_CASE("lowers on different filesystems whose numbers are equal have different st_ino") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount(3);
   for (const std::size_t layer : {0U, 1U}) {

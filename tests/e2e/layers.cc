@@ -21,7 +21,7 @@ std::string numbered(const std::string& prefix, std::size_t n) {
 }  // namespace
 
 TEST_CASE("500 lowers are one tree, to read and to change", "[S-01][S-02]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount(kLayers);
   for (std::size_t i = 0; i < kLayers; ++i) {

@@ -32,7 +32,7 @@ std::string proc_path(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
 }  // namespace
 
 TEST_CASE("a file deleted while open is read, written, truncated and changed by its descriptor") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const std::string kind = GENERATE("lower", "copied", "upper", "linked");
   const bool replaced = GENERATE(false, true);
   CAPTURE(io, kind, replaced);
@@ -90,7 +90,7 @@ TEST_CASE("a file deleted while open is read, written, truncated and changed by 
 }
 
 TEST_CASE("a mapping of a deleted file stays, and what is written to it is seen") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   Twin twin([&](const std::string& dir) { write_file(dir + "/f", "old data"); });
   twin.start("--io " + io);
@@ -111,7 +111,7 @@ TEST_CASE("a mapping of a deleted file stays, and what is written to it is seen"
 }
 
 TEST_CASE("a directory deleted while open is empty and takes nothing") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const bool from_lower = GENERATE(false, true);
   CAPTURE(io, from_lower);
   Twin twin([&](const std::string& dir) {
@@ -144,7 +144,7 @@ TEST_CASE("a directory deleted while open is empty and takes nothing") {
 }
 
 TEST_CASE("O_TMPFILE makes a file without a name, which linkat gives one") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   Twin twin([](const std::string& dir) {
     make_dirs(dir + "/d");
@@ -195,7 +195,7 @@ TEST_CASE("O_TMPFILE makes a file without a name, which linkat gives one") {
 }
 
 TEST_CASE("nothing is left in the work directory of files deleted while open") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   write_file(mount.lower() + "/a", "data");

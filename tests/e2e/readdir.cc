@@ -116,7 +116,7 @@ bool in_processes(const std::vector<std::function<bool()>>& jobs) {
 
 TEST_CASE("a listing has what was there when it began, though a reader from before ends first",
           "[S-15]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   make_dirs(mount.lower() + "/d");
@@ -142,7 +142,7 @@ TEST_CASE("a listing has what was there when it began, though a reader from befo
 }
 
 TEST_CASE("rewinddir sees the names made and deleted since") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   make_dirs(mount.lower() + "/d");
@@ -167,7 +167,7 @@ TEST_CASE("rewinddir sees the names made and deleted since") {
 }
 
 TEST_CASE("seekdir comes back to where telldir was, whatever came and went meanwhile", "[S-15]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   const bool changed = GENERATE(false, true);
   CAPTURE(changed);
@@ -217,7 +217,7 @@ TEST_CASE("seekdir comes back to where telldir was, whatever came and went meanw
 }
 
 TEST_CASE("each name is deleted as it is read until the directory is empty") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   make_dirs(mount.lower() + "/d");
@@ -240,7 +240,7 @@ TEST_CASE("each name is deleted as it is read until the directory is empty") {
 }
 
 TEST_CASE("20000 entries are each listed once, also by find and after rm of a tenth") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   make_dirs(mount.lower() + "/d");
@@ -259,7 +259,7 @@ TEST_CASE("20000 entries are each listed once, also by find and after rm of a te
 }
 
 TEST_CASE("a process finds each file that it just made, and not what it just deleted") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   make_dirs(mount.lower() + "/d");
@@ -308,7 +308,7 @@ TEST_CASE("a process finds each file that it just made, and not what it just del
 }
 
 TEST_CASE("a listing has d_type and the st_ino of each name") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount(2);
   make_dirs(mount.lower(0) + "/d/sub");

@@ -23,7 +23,7 @@ int rename_errno(const std::string& from, const std::string& to, unsigned flags 
 }  // namespace
 
 TEST_CASE("a lower file renamed over a name replaces it for good") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount(2);
   write_file(mount.lower(1) + "/from", "moved");
@@ -79,7 +79,7 @@ TEST_CASE("RENAME_EXCHANGE swaps lower objects of any type, through a remount") 
 }
 
 TEST_CASE("a lower directory moves with all it holds, again and again") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount(2);
   make_dirs(mount.lower(0) + "/d/sub");

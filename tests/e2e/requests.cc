@@ -34,7 +34,7 @@ std::uint64_t count(const TestMount::Counts& counts, const std::string& kind) {
 }  // namespace
 
 TEST_CASE("what was touched once costs no request") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   make_dirs(mount.lower() + "/d");
@@ -64,7 +64,7 @@ TEST_CASE("what was touched once costs no request") {
 }
 
 TEST_CASE("open, read and close cost nothing when cached, OPEN and RELEASE with passthrough") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   write_file(mount.lower() + "/f", "hello");
@@ -80,7 +80,7 @@ TEST_CASE("open, read and close cost nothing when cached, OPEN and RELEASE with 
 }
 
 TEST_CASE("creating a file of 4 KiB costs its fixed requests") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   make_dirs(mount.lower() + "/d");
@@ -102,7 +102,7 @@ TEST_CASE("creating a file of 4 KiB costs its fixed requests") {
 }
 
 TEST_CASE("1000 writes of 4 KiB to an open file are no request each") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   mount.mount("--io " + io);
@@ -146,7 +146,7 @@ TestMount::Counts cost_of_name_change(const std::string& io,
 // soon as an unlink or a rename changes it (Linux 6.18, fs/fuse/dir.c: fuse_update_ctime).
 // No reply prevents it, so that request stands beside the limit.
 TEST_CASE("unlink is one request, rename and mkdir two, besides a GETATTR") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   SECTION("unlink") {
     TestMount::Counts counts = cost_of_name_change(
@@ -174,7 +174,7 @@ TEST_CASE("unlink is one request, rename and mkdir two, besides a GETATTR") {
 }
 
 TEST_CASE("the unlink of a lower file copies nothing up") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   write_file(mount.lower() + "/f", "hello");
@@ -185,7 +185,7 @@ TEST_CASE("the unlink of a lower file copies nothing up") {
 }
 
 TEST_CASE("find with stat over 1000 fresh entries costs at most 20 requests") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   make_dirs(mount.lower() + "/d");

@@ -159,7 +159,7 @@ std::string make_plain(const TestMount& mount) {
 
 TEST_CASE("set-id bits of a file stay and go by any call of any user as on a plain filesystem",
           "[S-13]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const std::string place = GENERATE("lower", "upper");
   CAPTURE(io, place);
   TestMount mount;
@@ -182,7 +182,7 @@ TEST_CASE("set-id bits of a file stay and go by any call of any user as on a pla
 }
 
 TEST_CASE("root's write keeps set-id bits, without CAP_FSETID it drops them") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const std::string call =
       GENERATE("printf x >>", "printf x >", "truncate -s 1", "fallocate -l 8192",
                "dd status=none conv=notrunc if=/etc/hostname of=");
@@ -207,7 +207,7 @@ TEST_CASE("root's write keeps set-id bits, without CAP_FSETID it drops them") {
 }
 
 TEST_CASE("a stranger's chown of neither owner nor group touches no set-id file of another") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const mode_t type = GENERATE(S_IFREG, S_IFIFO, S_IFSOCK, S_IFCHR);
   CAPTURE(io, type);
   TestMount mount;
@@ -231,7 +231,7 @@ TEST_CASE("a stranger's chown of neither owner nor group touches no set-id file 
 }
 
 TEST_CASE("a chown of neither owner nor group changes ctime alone") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const mode_t type = GENERATE(S_IFREG, S_IFDIR, S_IFIFO, S_IFLNK);
   CAPTURE(io, type);
   TestMount mount;
@@ -255,7 +255,7 @@ TEST_CASE("a chown of neither owner nor group changes ctime alone") {
 }
 
 TEST_CASE("what is made in a setgid directory has the group, type and bits of a plain one's") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const std::string place = GENERATE("lower", "upper");
   CAPTURE(io, place);
   TestMount mount;
@@ -314,7 +314,7 @@ TEST_CASE("what is made in a setgid directory has the group, type and bits of a 
 }
 
 TEST_CASE("in a sticky directory only the owner of file or directory takes a name away") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const std::string place = GENERATE("lower", "upper");
   CAPTURE(io, place);
   TestMount mount;
@@ -357,7 +357,7 @@ TEST_CASE("in a sticky directory only the owner of file or directory takes a nam
 }
 
 TEST_CASE("a set-user-ID program runs as its owner, and no longer after a write") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const std::string place = GENERATE("lower", "upper");
   CAPTURE(io, place);
   TestMount mount;

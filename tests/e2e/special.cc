@@ -64,7 +64,7 @@ Descriptor listen_at(const std::string& path) {
 }  // namespace
 
 TEST_CASE("a device works through the mount, before and after copy-up and in the upper") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   REQUIRE(::mknod((mount.lower() + "/zero").c_str(), S_IFCHR | 0666, makedev(1, 5)) == 0);
@@ -89,7 +89,7 @@ TEST_CASE("a device works through the mount, before and after copy-up and in the
 }
 
 TEST_CASE("a FIFO carries what is written, also between those who opened it before copy-up") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const bool in_lower = GENERATE(true, false);
   CAPTURE(io, in_lower);
   TestMount mount;
@@ -118,7 +118,7 @@ TEST_CASE("a FIFO carries what is written, also between those who opened it befo
 }
 
 TEST_CASE("a socket bound on the mount is connected to, also after copy-up of its name", "[S-20]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount;
   make_dirs(mount.lower() + "/run");
@@ -142,7 +142,7 @@ TEST_CASE("a socket bound on the mount is connected to, also after copy-up of it
 }
 
 TEST_CASE("names of 255 bytes of any kind are made, found, deleted; longer ones are refused") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const std::string form = GENERATE("overlay", "oci");
   CAPTURE(io, form);
   // A whiteout by name takes four bytes of the name.
@@ -191,7 +191,7 @@ TEST_CASE("names of 255 bytes of any kind are made, found, deleted; longer ones 
 }
 
 TEST_CASE("a tree deeper than PATH_MAX is walked, changed and deleted by descent") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   constexpr int kDepth = 40;  // of names of 200 bytes
   const std::string name(200, 'd');

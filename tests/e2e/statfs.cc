@@ -49,7 +49,7 @@ class SmallUpper {
 
 TEST_CASE("statfs shows size, free space, inodes and name length of the upper's filesystem",
           "[S-18]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   SmallUpper small;
   small.mount("--io " + io);

@@ -25,7 +25,7 @@ void make_device_whiteout(const std::string& path) {
 
 TEST_CASE("a whiteout of any form in the upper, top or middle lower hides what is below",
           "[S-01]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   TestMount mount(3);
   make_dirs(mount.lower(2) + "/d");
@@ -89,7 +89,7 @@ TEST_CASE("a deleted lower file leaves a whiteout of the form asked for") {
 }
 
 TEST_CASE("a lower tree removed and made again shows only what is new") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const std::string form = GENERATE("overlay", "oci");
   CAPTURE(io, form);
   TestMount mount;

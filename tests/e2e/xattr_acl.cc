@@ -104,7 +104,7 @@ void copy_up(const Twin& twin, const std::string& object) {
 TEST_CASE(
     "attributes of each namespace are set, read, replaced and removed as on a plain directory",
     "[S-19]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const bool first_copied = GENERATE(false, true);
   const std::string object = GENERATE(from_range(std::begin(kObjects), std::end(kObjects)));
   CAPTURE(io, first_copied, object);
@@ -151,7 +151,7 @@ TEST_CASE(
 }
 
 TEST_CASE("sizes of values and lists: what is asked for, ERANGE, E2BIG and a full inode") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const std::string object = GENERATE("file", "dir");
   CAPTURE(io, object);
   Twin twin(populate);
@@ -215,7 +215,7 @@ TEST_CASE("reading attributes copies nothing up, and neither does a refused chan
 }
 
 TEST_CASE("attributes of layerfs and overlayfs themselves are not shown and not taken", "[S-11]") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const std::string object = GENERATE("file", "dir");
   CAPTURE(io, object);
   TestMount mount;
@@ -241,7 +241,7 @@ TEST_CASE("attributes of layerfs and overlayfs themselves are not shown and not 
 }
 
 TEST_CASE("an ACL and the mode change together, before and after copy-up") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const bool from_lower = GENERATE(false, true);
   const std::string object = GENERATE("file", "dir", "fifo");
   CAPTURE(io, from_lower, object);
@@ -288,7 +288,7 @@ TEST_CASE("an ACL and the mode change together, before and after copy-up") {
 }
 
 TEST_CASE("an access ACL decides who may open, before and after copy-up") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const bool copied = GENERATE(false, true);
   CAPTURE(io, copied);
   Twin twin([&](const std::string& dir) {
@@ -312,7 +312,7 @@ TEST_CASE("an access ACL decides who may open, before and after copy-up") {
 }
 
 TEST_CASE("a default ACL is inherited by all that is made in the directory") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   const bool from_lower = GENERATE(false, true);
   CAPTURE(io, from_lower);
   Twin twin([&](const std::string& dir) {
@@ -395,7 +395,7 @@ TEST_CASE("ids in ACLs are mapped as owners are, and decide so who may open") {
 }
 
 TEST_CASE("file capabilities are copied up, and dropped by a write and a change of owner") {
-  const std::string io = GENERATE("cached", "passthrough");
+  const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   // cap_net_raw, permitted and effective (linux/capability.h: vfs_cap_data, revision 2)
   const std::string capability(

@@ -211,6 +211,21 @@ Options parse_options(int argc, char** argv) {
   return options;
 }
 
+void require_passthrough(const MountSettings& settings, const std::string& dir) {
+  for (const char* name : {"/a", "/u", "/m"}) {
+    ::mkdir((dir + name).c_str(), 0755);
+  }
+  MountedTree tree(settings);
+  const std::string error =
+      tree.mount({{dir + "/a"}, dir + "/u", dir + "/w", "", dir + "/m", dir + "/log"});
+  if (error.find("passthrough cannot be had") != std::string::npos) {
+    skip(error);
+  }
+  if (error.empty()) {
+    tree.unmount();
+  }
+}
+
 // A mount namespace of our own: whatever happens, nothing stays mounted afterwards.
 void prepare_ground(Options& options) {
   if (::geteuid() != 0) {
@@ -248,6 +263,9 @@ void prepare_ground(Options& options) {
       skip(std::string("no kernel overlayfs: ") + std::strerror(errno));
     }
     ::umount2(dir.c_str(), MNT_DETACH);
+  }
+  if (mount.kind == FsKind::Layerfs && mount.mount_command.empty() && mount.io == "passthrough") {
+    require_passthrough(mount, options.run.dir);
   }
   // No supplementary groups: those that operations run as have none either.
   if (::setgroups(0, nullptr) < 0) {

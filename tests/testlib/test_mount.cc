@@ -47,6 +47,25 @@ void wait_for_room(const std::string& path, std::uint64_t bytes) {
   }
 }
 
+const std::vector<std::string>& io_modes() {
+  static const std::vector<std::string> modes = [] {
+    std::vector<std::string> can = {"cached"};
+    TestMount probe;
+    const CommandResult result = run("layerfs mount --io passthrough " + probe.lower() + " " +
+                                     probe.upper() + " " + probe.at(""));
+    if (result.code == 0) {
+      run("layerfs umount " + probe.at(""));
+      can.emplace_back("passthrough");
+    } else if (result.output.find("passthrough cannot be had") != std::string::npos) {
+      std::printf("SKIP: %s", result.output.c_str());
+    } else {
+      throw std::runtime_error(result.output);
+    }
+    return can;
+  }();
+  return modes;
+}
+
 TestMount::TestMount(std::size_t lowers) : base_(make_temp_dir("/var/tmp")), lowers_(lowers) {
   for (std::size_t i = 0; i < lowers; ++i) {
     make_dirs(lower(i));

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "tests/testlib/files.h"
 
@@ -20,6 +21,10 @@ CommandResult run(const std::string& command);
 // Waits up to 5 s until the filesystem of `path` has `bytes` to give. The kernel tells a FUSE
 // daemon of the last close when it likes (RELEASE), and an unlinked file's room is free then.
 void wait_for_room(const std::string& path, std::uint64_t bytes);
+
+// What --io can be here: cached, and passthrough unless the machine lacks something, which is
+// then said once as a skip.
+const std::vector<std::string>& io_modes();
 
 class TestMount {
  public:

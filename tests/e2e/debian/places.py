@@ -10,6 +10,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 
 from filesystems import Failure, call
 
@@ -230,6 +231,20 @@ def require(*programs):
     for program in ("mmdebstrap", "unshare", *programs):
         if shutil.which(program) is None:
             raise Skip(f"{program} is not installed; run scripts/setup")
+
+
+def require_passthrough(binaries):
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        lower, upper, target = (pathlib.Path(directory, name) for name in ("l", "u", "m"))
+        for path in (lower, upper, target):
+            path.mkdir()
+        try:
+            call([binaries / "layerfs", "mount", lower, upper, target, "--io", "passthrough"])
+        except Failure as failure:
+            if "passthrough cannot be had" in str(failure):
+                raise Skip(failure) from None
+            raise
+        call([binaries / "layerfs", "umount", target])
 
 
 def main(body) -> int:

@@ -5,6 +5,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "fs/passthrough.h"
 #include "tests/testlib/fake_kernel.h"
 #include "tests/testlib/layer_dirs.h"
 
@@ -156,14 +157,29 @@ TEST_CASE("a kernel to which ENOSYS is an error gets its OPEN and OPENDIR served
   CHECK((dir.open_flags & FOPEN_CACHE_DIR) != 0);
 }
 
-TEST_CASE("before INIT nothing is served, and the mount is not ready") {
+TEST_CASE("passthrough asked for by name is refused with the reason where it cannot be had") {
+  const LayerDirs dirs;
+  FakeKernel kernel(config_of(dirs, MountConfig::Io::Passthrough));
+  std::string reason = "3.17 is needed";
+  SECTION("a kernel without it") {
+    kernel.init(kLinux_6_1);
+    reason = kNewLibfuse ? "Linux 6.9" : reason;
+  }
+  SECTION("a kernel that refuses to register a file") {
+    kernel.init(kLinux_6_9);
+    reason = kNewLibfuse ? "trying it on the upper gave" : reason;
+  }
+  const auto checked = check_passthrough(kernel.context());
+  REQUIRE_FALSE(checked);
+  CAPTURE(checked.error().message);
+  CHECK(checked.error().message.find(reason) != std::string::npos);
+  CHECK(checked.error().message.find("--io auto") != std::string::npos);
+}
+
+TEST_CASE("before INIT nothing is served") {
   const LayerDirs dirs;
   FakeKernel kernel(dirs.config());
-  bool ready = false;
-  kernel.context().on_ready = [&] { ready = true; };
   CHECK(kernel.getattr(FUSE_ROOT_ID).error == EIO);
-  CHECK_FALSE(ready);
   kernel.init(kLinux_6_9);
   CHECK(kernel.getattr(FUSE_ROOT_ID).error == 0);
-  CHECK(ready);
 }
