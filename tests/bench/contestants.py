@@ -1,5 +1,6 @@
-"""The filesystems that are compared: how each shows the same lower layer under an upper."""
+"""The filesystems that are compared: how each shows the same lower layers under an upper."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -9,14 +10,16 @@ import time
 
 
 class Missing(Exception):
-    """Why a contestant cannot run here."""
+    """Why a contestant, or a row, cannot run here."""
 
 
-def call(*arguments):
+def call(*arguments, **options):
     result = subprocess.run([str(a) for a in arguments], text=True, capture_output=True,
-                            stdin=subprocess.DEVNULL, check=False)
+                            stdin=subprocess.DEVNULL, check=False, **options)
     if result.returncode != 0:
-        raise Missing(f"{' '.join(map(str, arguments))}: {(result.stderr or result.stdout).strip()}")
+        said = (result.stderr or result.stdout).strip().splitlines()
+        command = " ".join(map(str, arguments))
+        raise Missing(f"{command[:200]}: {said[-1] if said else f'exit {result.returncode}'}")
     return result.stdout
 
 
@@ -25,8 +28,28 @@ def is_mounted(path):
         return any(line.split()[4] == str(path) for line in mounts)
 
 
+@dataclasses.dataclass
+class Layers:
+    """Lowers, topmost first, all in the directory `where`; `flat` is what they show merged."""
+
+    where: pathlib.Path
+    names: list[str]
+    flat: pathlib.Path
+
+    @staticmethod
+    def one(lower: pathlib.Path):
+        return Layers(lower.parent, [lower.name], lower)
+
+    def joined(self, suffix=""):
+        # Relative: 500 whole paths do not fit into the page that mount(2) takes.
+        return ":".join(name + suffix for name in self.names)
+
+    def paths(self):
+        return [self.where / name for name in self.names]
+
+
 class Contestant:
-    """Shows `lower` at `place/m`; whatever it writes is below `place`."""
+    """Shows layers at `place/m`; whatever it writes is below `place`."""
 
     def __init__(self, name):
         self.name = name
@@ -34,38 +57,65 @@ class Contestant:
     def check(self):
         """Raises Missing where it cannot run."""
 
-    def mount(self, lower: pathlib.Path, place: pathlib.Path) -> pathlib.Path:
+    def mount(self, layers: Layers, place: pathlib.Path, only_read=False) -> pathlib.Path:
         for part in ("u", "w", "m"):
             (place / part).mkdir(parents=True)
-        self.start(lower, place)
+        self.start(layers, place, only_read)
         return place / "m"
 
-    def start(self, lower, place):
+    def start(self, layers, place, only_read):
         raise NotImplementedError
 
     def unmount(self, place):
-        call("umount", place / "m")
+        # A daemon may be about to close what it was asked to release.
+        for _ in range(50):
+            if subprocess.run(["umount", place / "m"], stderr=subprocess.DEVNULL,
+                              check=False).returncode == 0:
+                return
+            time.sleep(0.1)
+        call("umount", "--lazy", place / "m")
 
     def requests(self, _place) -> int | None:
         """FUSE requests so far, where the contestant counts them."""
         return None
 
+    def daemon(self, place) -> int | None:
+        """The process that serves the mount, if there is one."""
+        for directory in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                words = (directory / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if os.fsencode(place / "m") in words:
+                return int(directory.name)
+        return None
+
 
 class Plain(Contestant):
-    """A copy of the lower layer, without any union."""
+    """A copy of what the layers show, without any union; themselves if they are only read."""
 
-    def start(self, lower, place):
-        call("cp", "-a", f"{lower}/.", place / "m")
+    def start(self, layers, place, only_read):
+        if only_read:
+            call("mount", "--bind", layers.flat, place / "m")
+        else:
+            call("cp", "-a", f"{layers.flat}/.", place / "m")
 
     def unmount(self, place):
-        pass
+        if is_mounted(place / "m"):
+            super().unmount(place)
+
+    def daemon(self, place):
+        return None
 
 
 class Overlay(Contestant):
-    def start(self, lower, place):
+    def start(self, layers, place, only_read):
         call("mount", "-t", "overlay", "overlay", "-o",
-             f"lowerdir={lower},upperdir={place}/u,workdir={place}/w,"
-             "redirect_dir=on,metacopy=on,index=on", place / "m")
+             f"lowerdir={layers.joined()},upperdir={place}/u,workdir={place}/w,"
+             "redirect_dir=on,metacopy=on,index=on", place / "m", cwd=layers.where)
+
+    def daemon(self, place):
+        return None
 
 
 class FuseOverlayfs(Contestant):
@@ -77,48 +127,65 @@ class FuseOverlayfs(Contestant):
         if shutil.which(self.program) is None:
             raise Missing(f"{self.program} is not installed")
 
-    def start(self, lower, place):
-        call(self.program, "-o", f"lowerdir={lower},upperdir={place}/u,workdir={place}/w",
-             place / "m")
+    def start(self, layers, place, only_read):
+        call(self.program, "-o",
+             f"lowerdir={layers.joined()},upperdir={place}/u,workdir={place}/w",
+             place / "m", cwd=layers.where)
 
 
 class UnionfsFuse(Contestant):
     def check(self):
         if shutil.which("unionfs") is None:
-            raise Missing("unionfs (Debian package unionfs-fuse) is not installed")
+            raise Missing("unionfs is not installed: apt-get install unionfs-fuse")
 
-    def start(self, lower, place):
-        call("unionfs", "-o", "cow,allow_other,dev,suid,use_ino", f"{place}/u=RW:{lower}=RO",
-             place / "m")
+    def start(self, layers, place, only_read):
+        call("unionfs", "-o", "cow,allow_other,dev,suid,use_ino",
+             f"{place}/u=RW:{layers.joined('=RO')}", place / "m", cwd=layers.where)
 
 
 class Layerfs(Contestant):
-    def __init__(self, name, binaries, io):
+    def __init__(self, name, binaries, *options):
         super().__init__(name)
         self.program = binaries / "layerfs"
-        self.io = io
+        self.options = options
 
-    def start(self, lower, place):
-        call(self.program, "mount", "--io", self.io, lower, place / "u", place / "m")
+    def start(self, layers, place, only_read):
+        call(self.program, "mount", *self.options, "--layers", ":".join(map(str, layers.paths())),
+             place / "u", place / "m")
 
     def unmount(self, place):
         call(self.program, "umount", place / "m")
 
+    def stats(self, place):
+        return json.loads(call(self.program, "stats", "--json", place / "m"))
+
     def requests(self, place):
-        stats = json.loads(call(self.program, "stats", "--json", place / "m"))
-        return sum(kind["count"] for name, kind in stats["requests"].items()
+        return sum(kind["count"] for name, kind in self.stats(place)["requests"].items()
                    if "FORGET" not in name)
+
+    def daemon(self, place):
+        return self.stats(place)["pid"]
+
+
+class LayerfsOverIoUring(Layerfs):
+    def check(self):
+        switch = pathlib.Path("/sys/module/fuse/parameters/enable_uring")
+        if not switch.exists() or switch.read_text().strip() != "Y":
+            raise Missing(f"{switch} is not Y")
+        if "io_uring" not in call(self.program, "mount", "--help"):
+            raise Missing("this layerfs knows no transport but /dev/fuse")
 
 
 def all_contestants(binaries: pathlib.Path):
-    """In the order of the table; the first is what ratios are taken against elsewhere."""
+    """In the order of the table; the first is what plots are scaled by."""
     return [
         Plain("plain"),
         Overlay("overlayfs"),
         FuseOverlayfs("fuse-overlayfs", "fuse-overlayfs"),
         UnionfsFuse("unionfs-fuse"),
-        Layerfs("layerfs cached", binaries, "cached"),
-        Layerfs("layerfs passthrough", binaries, "passthrough"),
+        Layerfs("layerfs cached", binaries, "--io", "cached"),
+        Layerfs("layerfs passthrough", binaries, "--io", "passthrough"),
+        LayerfsOverIoUring("layerfs io_uring", binaries, "--transport", "io_uring"),
     ]
 
 

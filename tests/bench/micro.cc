@@ -1,14 +1,19 @@
 // Times single operations below a directory, whatever filesystem that is on.
 //
-//   bench-micro prepare DIR --files N --big BYTES   makes the lower tree that the rows need
-//   bench-micro run DIR [--row NAME]...             one line a row: NAME OPERATIONS NANOSECONDS
+//   bench-micro prepare DIR --files N --wide N --big BYTES   makes the tree that the rows need
+//   bench-micro run DIR [--row NAME]...             one line a row: NAME OPERATIONS NANOSECONDS,
+//                                                   or NAME 0 WHY-NOT
 //   bench-micro rows DIR                            the names, one a line
+//   bench-micro wide DIR --files N                  makes one directory of N empty files
+//   bench-micro deep DIR --files N                  makes a tree of N empty files
+//   bench-micro clients DIR --processes P --files N as run: P processes at once, N files each
 //
 // The rows change the tree, and "first" means that nothing was asked before: each run wants
 // a fresh mount with an empty upper.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -30,15 +35,14 @@ namespace {
 constexpr std::size_t kFilesPerDirectory = 50;
 constexpr std::size_t kBlock = 4096;
 
-[[noreturn]] void fail(const std::string& what) {
-  std::fprintf(stderr, "bench-micro: %s: %s\n", what.c_str(),
-               std::generic_category().message(errno).c_str());
-  std::exit(1);
-}
+// Thrown past a row, which then has no figure.
+struct Refused {
+  std::string why;
+};
 
 void check(bool done, const std::string& what) {
   if (!done) {
-    fail(what);
+    throw Refused{what + ": " + std::generic_category().message(errno)};
   }
 }
 
@@ -58,7 +62,7 @@ class File {
 
 void write_bytes(const std::string& path, std::uint64_t size) {
   const File file(path, O_CREAT | O_WRONLY | O_TRUNC);
-  const std::string block(1 << 20, 'x');
+  static const std::string block(1 << 20, 'x');
   for (std::uint64_t done = 0; done < size;) {
     const auto part = std::min<std::uint64_t>(block.size(), size - done);
     check(::write(file.fd(), block.data(), part) == static_cast<ssize_t>(part), path);
@@ -74,7 +78,26 @@ std::string lower_file(Group group, std::size_t i) {
          std::to_string(i / kFilesPerDirectory) + "/f" + std::to_string(i % kFilesPerDirectory);
 }
 
-void prepare(const std::string& dir, std::size_t files, std::uint64_t big) {
+void make_wide(const std::string& dir, std::size_t files) {
+  std::filesystem::create_directories(dir);
+  for (std::size_t i = 0; i < files; ++i) {
+    write_bytes(dir + "/entry" + std::to_string(i), 0);
+  }
+}
+
+void make_deep(const std::string& dir, std::size_t files) {
+  constexpr std::size_t kEach = 100;
+  for (std::size_t i = 0; i < files; ++i) {
+    const std::string parent =
+        dir + "/a" + std::to_string(i / kEach / kEach) + "/b" + std::to_string(i / kEach % kEach);
+    if (i % kEach == 0) {
+      std::filesystem::create_directories(parent);
+    }
+    write_bytes(parent + "/file" + std::to_string(i % kEach), 0);
+  }
+}
+
+void prepare(const std::string& dir, std::size_t files, std::size_t wide, std::uint64_t big) {
   std::filesystem::current_path(dir);
   for (int g = 0; g < static_cast<int>(Group::Count); ++g) {
     for (std::size_t i = 0; i < files; ++i) {
@@ -89,10 +112,7 @@ void prepare(const std::string& dir, std::size_t files, std::uint64_t big) {
   }
   write_bytes("big/copied", big);
   write_bytes("big/touched", big);
-  std::filesystem::create_directories("wide");
-  for (std::size_t i = 0; i < files * 5; ++i) {
-    write_bytes("wide/entry" + std::to_string(i), 0);
-  }
+  make_wide("wide", wide);
   write_bytes("count", files);
 }
 
@@ -223,27 +243,102 @@ std::vector<Row> all_rows() {
   };
 }
 
+void run_row(const Row& row) {
+  if (row.before) {
+    row.before();
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  for (std::size_t i = 0; i < row.operations; ++i) {
+    row.operation(i);
+  }
+  const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - begin;
+  if (row.after) {
+    row.after();
+  }
+  std::printf("%s\t%zu\t%lld\n", row.name.c_str(), row.operations,
+              static_cast<long long>(took.count()));
+}
+
 void run(const std::string& dir, const std::vector<std::string>& wanted) {
   std::filesystem::current_path(dir);
   for (const Row& row : all_rows()) {
     if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), row.name) == wanted.end()) {
       continue;
     }
-    if (row.before) {
-      row.before();
+    try {
+      run_row(row);
+    } catch (const Refused& refused) {
+      std::printf("%s\t0\t%s\n", row.name.c_str(), refused.why.c_str());
     }
-    const auto begin = std::chrono::steady_clock::now();
-    for (std::size_t i = 0; i < row.operations; ++i) {
-      row.operation(i);
-    }
-    const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - begin;
-    if (row.after) {
-      row.after();
-    }
-    std::printf("%s\t%zu\t%lld\n", row.name.c_str(), row.operations,
-                static_cast<long long>(took.count()));
     std::fflush(stdout);
   }
+}
+
+// Runs `operation(process, i)` for each i below `files` in each of `processes` at once.
+void run_clients(const char* name, std::size_t processes, std::size_t files,
+                 const std::function<void(std::size_t, std::size_t)>& operation) {
+  int start[2];
+  check(::pipe(start) == 0, "pipe");
+  std::vector<pid_t> children;
+  for (std::size_t process = 0; process < processes; ++process) {
+    const pid_t child = ::fork();
+    check(child >= 0, "fork");
+    if (child == 0) {
+      ::close(start[1]);
+      char none = 0;
+      // Nothing comes: the end of the pipe is the signal to all at once.
+      if (::read(start[0], &none, 1) < 0) {
+        ::_exit(1);
+      }
+      try {
+        for (std::size_t i = 0; i < files; ++i) {
+          operation(process, i);
+        }
+      } catch (const Refused&) {
+        ::_exit(1);
+      }
+      ::_exit(0);
+    }
+    children.push_back(child);
+  }
+  ::close(start[0]);
+  const auto begin = std::chrono::steady_clock::now();
+  ::close(start[1]);
+  bool done = true;
+  for (const pid_t child : children) {
+    int status = 0;
+    done = ::waitpid(child, &status, 0) == child && status == 0 && done;
+  }
+  const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - begin;
+  if (!done) {
+    throw Refused{std::string(name) + ": a client failed"};
+  }
+  std::printf("%s\t%zu\t%lld\n", name, processes * files, static_cast<long long>(took.count()));
+  std::fflush(stdout);
+}
+
+void clients(const std::string& dir, std::size_t processes, std::size_t files) {
+  std::filesystem::current_path(dir);
+  const auto own = [](std::size_t process, std::size_t i) {
+    return "c" + std::to_string(process) + "/f" + std::to_string(i);
+  };
+  run_clients("mkdir", processes, 1, [](std::size_t process, std::size_t) {
+    check(::mkdir(("c" + std::to_string(process)).c_str(), 0755) == 0, "mkdir");
+  });
+  run_clients("create+write+close", processes, files,
+              [&](std::size_t process, std::size_t i) { write_bytes(own(process, i), kBlock); });
+  run_clients("chmod", processes, files, [&](std::size_t process, std::size_t i) {
+    check(::chmod(own(process, i).c_str(), 0600) == 0, "chmod");
+  });
+  run_clients("lstat missing", processes, files, [&](std::size_t process, std::size_t i) {
+    struct stat st {};
+    check(::lstat((own(process, i) + "-none").c_str(), &st) != 0, "lstat");
+  });
+  run_clients("open+read+close", processes, files,
+              [&](std::size_t process, std::size_t i) { read_whole(own(process, i)); });
+  run_clients("unlink", processes, files, [&](std::size_t process, std::size_t i) {
+    check(::unlink(own(process, i).c_str()) == 0, "unlink");
+  });
 }
 
 void list_rows(const std::string& dir) {
@@ -269,29 +364,45 @@ std::uint64_t number(std::string_view text) {
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   std::size_t files = 1000;
+  std::size_t wide = 5000;
+  std::size_t processes = 1;
   std::uint64_t big = 64 << 20;
   std::vector<std::string> rows;
   for (std::size_t i = 2; i + 1 < arguments.size(); i += 2) {
     if (arguments[i] == "--files") {
       files = number(arguments[i + 1]);
+    } else if (arguments[i] == "--wide") {
+      wide = number(arguments[i + 1]);
+    } else if (arguments[i] == "--processes") {
+      processes = number(arguments[i + 1]);
     } else if (arguments[i] == "--big") {
       big = number(arguments[i + 1]);
     } else if (arguments[i] == "--row") {
       rows.push_back(arguments[i + 1]);
     }
   }
-  if (arguments.size() >= 2 && arguments[0] == "prepare") {
-    prepare(arguments[1], files, big);
-  } else if (arguments.size() >= 2 && arguments[0] == "run") {
-    run(arguments[1], rows);
-  } else if (arguments.size() == 2 && arguments[0] == "rows") {
-    list_rows(arguments[1]);
-  } else {
-    std::fprintf(stderr,
-                 "usage: bench-micro prepare DIR [--files N] [--big BYTES]\n"
-                 "       bench-micro run DIR [--row NAME]...\n"
-                 "       bench-micro rows DIR\n");
-    return 2;
+  const std::string command = arguments.size() >= 2 ? arguments[0] : "";
+  try {
+    if (command == "prepare") {
+      prepare(arguments[1], files, wide, big);
+    } else if (command == "run") {
+      run(arguments[1], rows);
+    } else if (command == "rows") {
+      list_rows(arguments[1]);
+    } else if (command == "wide") {
+      make_wide(arguments[1], files);
+    } else if (command == "deep") {
+      make_deep(arguments[1], files);
+    } else if (command == "clients") {
+      clients(arguments[1], processes, files);
+    } else {
+      std::fputs("usage: bench-micro prepare|run|rows|wide|deep|clients DIR [OPTION VALUE]...\n",
+                 stderr);
+      return 2;
+    }
+  } catch (const Refused& refused) {
+    std::fprintf(stderr, "bench-micro: %s\n", refused.why.c_str());
+    return 1;
   }
   return 0;
 }

@@ -28,14 +28,27 @@ class Progress:
 
 class Figures:
     def __init__(self):
-        # group -> row -> contestant -> nanoseconds an operation, one a round
+        # group -> row -> contestant -> one figure a round: nanoseconds an operation, or what
+        # the row's name says
         self.rounds = collections.defaultdict(
             lambda: collections.defaultdict(lambda: collections.defaultdict(list)))
-        self.requests = {}
+        self.refused = {}
+        # group -> contestant -> row -> FUSE requests an operation
+        self.requests = collections.defaultdict(lambda: collections.defaultdict(dict))
         self.round_trip = 0.0
 
-    def add(self, group, row, contestant, nanoseconds):
-        self.rounds[group][row][contestant].append(nanoseconds)
+    def add(self, group, row, contestant, figure):
+        """A figure that is text says why there is none."""
+        if isinstance(figure, str):
+            self.refuse(group, row, contestant, figure)
+        else:
+            self.rounds[group][row][contestant].append(figure)
+
+    def refuse(self, group, row, contestant, why):
+        self.refused[f"{contestant}: {group}: {row}"] = why
+
+    def count(self, group, row, contestant, requests):
+        self.requests[group][contestant][row] = requests
 
     def median(self, group, row, contestant):
         values = self.rounds[group][row].get(contestant)
@@ -44,11 +57,13 @@ class Figures:
     def spread(self, group, row, contestant):
         """Largest less smallest, by the median."""
         values = self.rounds[group][row][contestant]
-        return (max(values) - min(values)) / statistics.median(values)
+        middle = statistics.median(values)
+        return (max(values) - min(values)) / middle if middle else 0.0
 
     def document(self):
-        return {"unit": "ns per operation", "null_round_trip": self.round_trip,
-                "rounds": self.rounds, "requests_per_operation": self.requests}
+        return {"unit": "ns per operation; of memory, bytes or what the row says",
+                "null_round_trip": self.round_trip, "rounds": self.rounds,
+                "refused": self.refused, "requests_per_operation": self.requests}
 
 
 def shown(nanoseconds):
@@ -58,21 +73,34 @@ def shown(nanoseconds):
     return f"{nanoseconds / 1e3:.1f} us"
 
 
+def shown_amount(amount):
+    return f"{amount / (1 << 20):.1f} MiB" if amount >= 1 << 20 else f"{amount:.0f}"
+
+
 def print_tables(figures, names):
     print(f"An empty FUSE round trip here: {shown(figures.round_trip)}.")
     for group, rows in figures.rounds.items():
         width = max(map(len, rows))
+        columns = [max(16, len(name) + 2) for name in names]
         print(f"\n{group}: median of the rounds, and the spread (max - min, by the median)")
-        print(" " * width + "".join(f"{name:>22}" for name in names))
+        print(" " * width + "".join(f"{name:>{w}}" for name, w in zip(names, columns)))
         for row in rows:
             cells = []
             for name in names:
                 median = figures.median(group, row, name)
-                cells.append("-" if median is None else
-                             f"{shown(median)} +-{figures.spread(group, row, name):4.0%}")
-            print(f"{row:{width}}" + "".join(f"{cell:>22}" for cell in cells))
+                if median is None:
+                    cells.append("-")
+                elif group == "memory":
+                    cells.append(shown_amount(median))
+                else:
+                    cells.append(f"{shown(median)} +-{figures.spread(group, row, name):4.0%}")
+            print(f"{row:{width}}" + "".join(f"{cell:>{w}}" for cell, w in zip(cells, columns)))
         print_ratios(figures, group, [n for n in names if n.startswith("layerfs")], names)
     print_floor(figures)
+    if figures.refused:
+        print("\nWithout a figure:")
+        for what, why in figures.refused.items():
+            print(f"  {what}: {why}")
 
 
 def print_ratios(figures, group, ours, names):
@@ -81,7 +109,7 @@ def print_ratios(figures, group, ours, names):
     rows = figures.rounds[group]
     width = max(map(len, rows))
     for own in ours:
-        print(f"\n{group}: {own}, time by that of")
+        print(f"\n{group}: {own}, by that of")
         print(" " * width + "".join(f"{name:>16}" for name in others))
         for row in rows:
             cells = []
@@ -92,14 +120,19 @@ def print_ratios(figures, group, ours, names):
 
 
 def print_floor(figures):
-    for name, requests in figures.requests.items():
-        width = max(map(len, requests))
-        print(f"\n{name}: FUSE requests an operation, the time of as many empty ones, and what is "
-              "beside them")
-        for row, count in requests.items():
-            total = figures.median("micro", row, name)
-            floor = count * figures.round_trip
-            print(f"{row:{width}}{count:>10.2f}{shown(floor):>14}{shown(max(0.0, total - floor)):>14}")
+    for group, by_name in figures.requests.items():
+        for name, requests in by_name.items():
+            width = max(map(len, requests))
+            print(f"\n{group}: {name}: FUSE requests, the time of as many empty ones, and what is "
+                  "beside them")
+            for row, count in requests.items():
+                total = figures.median(group, row, name)
+                if total is None:
+                    continue
+                floor = count * figures.round_trip
+                rest = max(0.0, total - floor)
+                print(f"{row:{width}}{count:>12.2f}{shown(floor):>14}{shown(rest):>14}"
+                      f"{rest / total:>8.0%}")
 
 
 def plot(figures, names, directory):
