@@ -1,9 +1,59 @@
 #define CATCH_CONFIG_RUNNER
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <cerrno>
 #include <cstdio>
+
+namespace {
+
+int exit_code(int status) {
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+// The code of `child`; whoever else ends here is only collected.
+int wait_for(pid_t child) {
+  for (;;) {
+    int status = 0;
+    const pid_t ended = ::wait(&status);
+    if (ended == child) {
+      return exit_code(status);
+    }
+    if (ended < 0 && errno != EINTR) {
+      return 1;
+    }
+  }
+}
+
+// Runs the rest of the program in process and mount namespaces of its own and returns there;
+// a test that is killed, by CTest's timeout too, so takes its daemons and mounts with it.
+void enter_namespaces() {
+  if (::unshare(CLONE_NEWNS | CLONE_NEWPID) < 0 ||
+      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0) {
+    std::puts("no namespaces of our own: a killed test leaves its mounts behind");
+    return;
+  }
+  if (const pid_t first = ::fork(); first != 0) {
+    ::_exit(wait_for(first));
+  }
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::mount("proc", "/proc", "proc", 0, nullptr) < 0) {
+    std::perror("/proc");
+    ::_exit(1);
+  }
+  // The first process of a namespace has no default actions for signals.
+  if (const pid_t test = ::fork(); test != 0) {
+    ::_exit(wait_for(test));
+  }
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   constexpr int kSkipped = 77;
@@ -13,5 +63,6 @@ int main(int argc, char** argv) {
     return kSkipped;
   }
   ::close(fuse);
+  enter_namespaces();
   return Catch::Session().run(argc, argv);
 }

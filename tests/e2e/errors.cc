@@ -57,10 +57,10 @@ class Place {
 // A command that ended with `code` and one line that has all `words`. What it left behind is
 // for each case to look at.
 void check_refused(const CommandResult& result, const std::vector<std::string>& words,
-                   int code = 1) {
+                   int code = 1, const std::string& command = "mount") {
   CAPTURE(result.output);
   CHECK(result.code == code);
-  CHECK(result.output.starts_with("layerfs: mount: "));
+  CHECK(result.output.starts_with("layerfs: " + command + ": "));
   CHECK(std::count(result.output.begin(), result.output.end(), '\n') == 1);
   for (const std::string& word : words) {
     CAPTURE(word);
@@ -250,6 +250,46 @@ TEST_CASE("passthrough is refused to whom the kernel refuses it, and not replace
   CHECK(place.as_nobody("layerfs mount l0 user/u user/m --io auto").output.empty());
   CHECK(place.as_nobody("layerfs stats user/m").output.find("io cached") != std::string::npos);
   CHECK(place.as_nobody("layerfs umount user/m").code == 0);
+}
+
+TEST_CASE("the mount of somebody else is not unmounted, and its daemon does not answer", "[E-12]") {
+  const Place place;
+  place.make_users_own();
+  REQUIRE(place.sh("layerfs mount l0 u m").output.empty());
+  check_refused(place.as_nobody("layerfs umount m"), {"/m", "mounted by user 0", "as root"}, 1,
+                "umount");
+  check_refused(place.as_nobody("layerfs stats m"), {"/m", "refuses to answer user 65534"}, 1,
+                "stats");
+  check_refused(place.as_nobody("layerfs which m"), {"/m", "refuses to answer user 65534"}, 1,
+                "which");
+  CHECK(is_mounted(place.at("m")));
+  CHECK(place.sh("layerfs umount m").output.empty());
+}
+
+TEST_CASE("umount says when it cannot wait for the daemon", "[E-13]") {
+  const Place place;
+  REQUIRE(place.sh("layerfs mount l0 u m").output.empty());
+  check_refused(place.sh("unshare --net layerfs umount m"),
+                {"/m", "is unmounted", "could not be waited for", "network namespace"}, 1,
+                "umount");
+  CHECK_FALSE(is_mounted(place.at("m")));
+}
+
+TEST_CASE("root sees that the daemon of a user's mount is dead, and replaces the mount",
+          "[E-14]") {
+  const Place place;
+  place.make_users_own();
+  const std::string mount_and_kill =
+      "sh -c \"layerfs mount l0 user/u user/m; "
+      "kill -9 \\$(layerfs stats --json user/m | grep -o pid...[0-9]* | grep -o [0-9]*)\"";
+  REQUIRE(place.as_nobody(mount_and_kill).output.empty());
+  check_refused(place.sh("layerfs stats user/m"), {"user/m", "its daemon is gone", "umount"}, 1,
+                "stats");
+  const CommandResult again = place.sh("layerfs mount l0 u user/m");
+  CHECK(again.code == 0);
+  CHECK(again.output.find("whose daemon is gone; it is replaced") != std::string::npos);
+  CHECK(place.sh("layerfs umount user/m").output.empty());
+  CHECK_FALSE(is_mounted(place.at("user/m")));
 }
 
 TEST_CASE("usage errors exit with 2 and point to the help", "[E-09]") {

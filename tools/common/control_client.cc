@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <sys/statfs.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,9 +23,20 @@ constexpr std::size_t kMostBytes = 64U << 20;
 std::string errno_text(int error) { return describe(Errno(error)); }
 
 // A FUSE mount whose daemon has died answers every call with ENOTCONN.
-bool is_dead(const MountEntry& mount) {
+bool is_not_connected(const MountEntry& mount) {
   struct statfs unused {};
   return ::statfs(mount.mount_point.c_str(), &unused) < 0 && errno == ENOTCONN;
+}
+
+Problem gone(const MountEntry& mount) {
+  return failed("'" + mount.mount_point +
+                "': its daemon is gone; remove the mount with 'layerfs umount " +
+                mount.mount_point + "'");
+}
+
+Problem refused(const MountEntry& mount) {
+  return failed("'" + mount.mount_point + "': its daemon refuses to answer user " +
+                std::to_string(::geteuid()) + "; ask as root or as the user who mounted it");
 }
 
 Problem no_answer(const MountEntry& mount, int error) {
@@ -33,6 +45,10 @@ Problem no_answer(const MountEntry& mount, int error) {
                   "': its daemon does not answer; look at its log, or detach the mount with "
                   "'layerfs umount --lazy " +
                   mount.mount_point + "'");
+  }
+  if (error == ECONNRESET || error == EPIPE) {
+    // The server closes without a word on a peer it may not answer.
+    return daemon_is_dead(mount) ? gone(mount) : refused(mount);
   }
   return failed("'" + mount.mount_point + "': no answer from the daemon: " + errno_text(error));
 }
@@ -44,10 +60,8 @@ Problem no_daemon(const MountEntry& mount, int error) {
   if (error != ECONNREFUSED) {
     return failed("'" + mount.mount_point + "': cannot reach the daemon: " + errno_text(error));
   }
-  if (is_dead(mount)) {
-    return failed("'" + mount.mount_point +
-                  "': its daemon is gone; remove the mount with 'layerfs umount " +
-                  mount.mount_point + "'");
+  if (daemon_is_dead(mount)) {
+    return gone(mount);
   }
   return failed("'" + mount.mount_point +
                 "': its daemon does not listen here; ask from the network namespace it was "
@@ -111,14 +125,31 @@ Outcome<std::string> exchange(int fd, const MountEntry& mount, const std::string
     out.pop_back();
   }
   if (out.empty()) {
-    // The server closes without a word on a peer it may not answer.
-    return failed("'" + mount.mount_point + "': its daemon refuses to answer user " +
-                  std::to_string(::geteuid()) + "; ask as root or as the user who mounted it");
+    return refused(mount);
   }
   return out;
 }
 
 }  // namespace
+
+bool daemon_is_dead(const MountEntry& mount) {
+  const uid_t owner = mount_owner(mount);
+  if (::geteuid() != 0 || owner == 0) {
+    return is_not_connected(mount);
+  }
+  // Whoever the mount is not open to, root too, is told nothing about it.
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const gid_t group = mount_group(mount);
+    const bool is_owner =
+        ::setresgid(group, group, group) == 0 && ::setresuid(owner, owner, owner) == 0;
+    ::_exit(is_owner && is_not_connected(mount) ? 1 : 0);
+  }
+  int status = 0;
+  while (child > 0 && ::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 1;
+}
 
 std::string control_socket_name(unsigned major, unsigned minor) {
   return "layerfs/" + std::to_string(major) + ":" + std::to_string(minor);

@@ -36,6 +36,9 @@ Outcome<ControlReply> ask_daemon(const MountEntry& mount, const ControlRequest& 
 // As above, and the answer must be a JSON object.
 Outcome<nlohmann::json> ask_daemon_json(const MountEntry& mount, const ControlRequest& request);
 
+// Whether nobody serves the mount any more.
+bool daemon_is_dead(const MountEntry& mount);
+
 // As locate(), and the mount must be a layerfs: the usual first step of a command.
 Outcome<Located> locate_layerfs(const std::string& path, LastComponent last);
 

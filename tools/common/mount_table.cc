@@ -59,7 +59,10 @@ std::optional<MountEntry> parse_line(const std::string& line) {
 std::string errno_text(int error) { return describe(Errno(error)); }
 
 Problem cannot_look(const std::string& path, int error) {
-  return failed("cannot look at '" + path + "': " + errno_text(error));
+  return failed("cannot look at '" + path + "': " +
+                (error == ENOTCONN ? "the daemon of its mount is gone; remove the mount with "
+                                     "'layerfs umount MOUNTPOINT'"
+                                   : errno_text(error)));
 }
 
 Outcome<std::string> path_of(int fd, const std::string& asked) {
@@ -70,6 +73,19 @@ Outcome<std::string> path_of(int fd, const std::string& asked) {
     return cannot_look(asked, errno);
   }
   return std::string(buffer.data(), static_cast<std::size_t>(size));
+}
+
+std::uint32_t id_option(const MountEntry& entry, std::string_view key) {
+  std::istringstream in(entry.super_options);
+  for (std::string word; std::getline(in, word, ',');) {
+    std::uint32_t id = 0;
+    if (word.starts_with(key) &&
+        std::from_chars(word.data() + key.size(), word.data() + word.size(), id).ec ==
+            std::errc()) {
+      return id;
+    }
+  }
+  return 0;
 }
 
 Outcome<std::uint64_t> mount_id_of(int fd, const std::string& asked) {
@@ -152,19 +168,9 @@ Outcome<std::vector<MountEntry>> read_mount_table() {
 
 bool is_layerfs(const MountEntry& entry) { return entry.type == "fuse.layerfs"; }
 
-uid_t mount_owner(const MountEntry& entry) {
-  static constexpr std::string_view kKey = "user_id=";
-  std::istringstream in(entry.super_options);
-  for (std::string word; std::getline(in, word, ',');) {
-    uid_t uid = 0;
-    if (word.starts_with(kKey) &&
-        std::from_chars(word.data() + kKey.size(), word.data() + word.size(), uid).ec ==
-            std::errc()) {
-      return uid;
-    }
-  }
-  return 0;
-}
+uid_t mount_owner(const MountEntry& entry) { return id_option(entry, "user_id="); }
+
+gid_t mount_group(const MountEntry& entry) { return id_option(entry, "group_id="); }
 
 Outcome<Located> locate(const std::string& path, LastComponent last) {
   if (path.empty()) {

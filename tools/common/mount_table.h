@@ -38,8 +38,10 @@ Outcome<std::vector<MountEntry>> read_mount_table();
 
 bool is_layerfs(const MountEntry& entry);
 
-// The user who made a FUSE mount ("user_id=" of its options); 0 if it does not say.
+// The user who made a FUSE mount ("user_id=" of its options), and the group; 0 if it does
+// not say.
 uid_t mount_owner(const MountEntry& entry);
+gid_t mount_group(const MountEntry& entry);
 
 // A path, taken apart by the kernel.
 struct Located {

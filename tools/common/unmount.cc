@@ -1,6 +1,5 @@
 #include "tools/common/unmount.h"
 
-#include <fcntl.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -9,7 +8,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "layers/sys/syscalls.h"
+#include "layers/sys/result.h"
+#include "tools/common/control_client.h"
 #include "tools/common/process.h"
 
 namespace layerfs {
@@ -80,6 +80,10 @@ Problem busy(const MountEntry& mount) {
 
 Outcome<void> unmount_by_helper(const MountEntry& mount, Detach detach) {
   const std::string& point = mount.mount_point;
+  if (mount_owner(mount) != ::geteuid()) {
+    return failed("'" + point + "': mounted by user " + std::to_string(mount_owner(mount)) +
+                  "; unmount as that user or as root");
+  }
   const auto helper = find_program("fusermount3");
   if (!helper) {
     return failed("'" + point +
@@ -141,22 +145,12 @@ Outcome<void> unmount(const MountEntry& mount, Detach detach) {
 }
 
 Outcome<bool> unmount_if_dead(const std::string& path) {
-  {
-    // The root of a mount is not asked for anything by this, not even whether it is there.
-    const auto root = sys::open_path(path, O_PATH | O_DIRECTORY);
-    if (!root) {
-      return false;
-    }
-    const auto answer = sys::statvfs_fd(root->get());
-    if (answer || answer.error().value() != ENOTCONN) {
-      return false;
-    }
-  }
-  LFS_ASSIGN(const Located located, locate(path, LastComponent::Follow));
-  if (!located.is_mount_point || !located.mount.type.starts_with("fuse")) {
+  const auto located = locate(path, LastComponent::Follow);
+  if (!located || !located->is_mount_point || !located->mount.type.starts_with("fuse") ||
+      !daemon_is_dead(located->mount)) {
     return false;
   }
-  LFS_TRY(unmount(located.mount, Detach::Lazy));
+  LFS_TRY(unmount(located->mount, Detach::Lazy));
   return true;
 }
 

@@ -61,12 +61,15 @@ struct Daemon {
   UniqueFd process;
 };
 
-// nullopt: there is none to wait for, or none that can be seen from here.
-std::optional<Daemon> find_daemon_of(const MountEntry& mount) {
+// nullopt: it is dead.
+Outcome<std::optional<Daemon>> find_daemon_of(const MountEntry& mount) {
   const ControlRequest request{.line = R"({"cmd":"pid"})", .patience = kPidPatience};
   const auto reply = ask_daemon(mount, request);
   if (!reply) {
-    return std::nullopt;
+    if (daemon_is_dead(mount)) {
+      return std::optional<Daemon>();
+    }
+    return reply.error();
   }
   // The kernel's word counts in this process' pid namespace, but is that of the process
   // that called listen(2), which may have handed over to a child.
@@ -78,11 +81,11 @@ std::optional<Daemon> find_daemon_of(const MountEntry& mount) {
   for (const pid_t pid : candidates) {
     if (pid > 0) {
       if (auto process = open_process(pid)) {
-        return Daemon{pid, *std::move(process)};
+        return std::optional(Daemon{pid, *std::move(process)});
       }
     }
   }
-  return std::nullopt;
+  return failed("'" + mount.mount_point + "': its daemon is in a pid namespace not seen from here");
 }
 
 // Another place of this mount namespace where the same filesystem is mounted.
@@ -139,7 +142,7 @@ Outcome<void> run(const std::vector<std::string>& positionals, const UmountOptio
     return failed("'" + path + "' is not a layerfs mount but " + located.mount.type +
                   "; use umount");
   }
-  const auto daemon = find_daemon_of(located.mount);
+  auto daemon = find_daemon_of(located.mount);
   const auto elsewhere = other_mount_point(located.mount);
   LFS_TRY(unmount(located.mount, options.detach));
   if (elsewhere) {
@@ -148,10 +151,15 @@ Outcome<void> run(const std::vector<std::string>& positionals, const UmountOptio
     return {};
   }
   const bool wait = options.detach == Detach::No || options.patience;
-  if (!daemon || !wait) {
+  if (!wait) {
     return {};
   }
-  return wait_for_daemon(*daemon, located.mount, options, streams);
+  if (!daemon) {
+    return failed("'" + located.path +
+                  "' is unmounted, but its daemon could not be waited for: " +
+                  daemon.error().message);
+  }
+  return *daemon ? wait_for_daemon(**daemon, located.mount, options, streams) : Outcome<void>();
 }
 
 }  // namespace
