@@ -232,6 +232,9 @@ void on_statfs(fuse_req_t req, fuse_ino_t /*ino*/) {
 void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value,
                  std::size_t size, int flags) {
   serve(req, Op::Setxattr, [&](FuseContext& context) {
+    if (!context.settings.xattrs) {
+      return Answer(Errno(ENOSYS));
+    }
     return answer(context.fs.set_xattr(ino, name, {value, size}, flags, rights_of(req)), req);
   });
 }
@@ -282,8 +285,12 @@ void on_listxattr(fuse_req_t req, fuse_ino_t ino, std::size_t size) {
 }
 
 void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
-  serve(req, Op::Removexattr,
-        [&](FuseContext& context) { return answer(context.fs.remove_xattr(ino, name), req); });
+  serve(req, Op::Removexattr, [&](FuseContext& context) {
+    if (!context.settings.xattrs) {
+      return Answer(Errno(ENOSYS));
+    }
+    return answer(context.fs.remove_xattr(ino, name), req);
+  });
 }
 
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 18)

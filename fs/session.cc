@@ -249,7 +249,7 @@ Result<void, Failure> Session::run(const std::function<bool()>& on_ready) {
   }
   sigset_t signals;
   sigemptyset(&signals);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) {
     sigaddset(&signals, signal);
   }
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
@@ -293,6 +293,11 @@ Result<void, Failure> Session::run(const std::function<bool()>& on_ready) {
         if (state.over) {
           return;
         }
+      }
+      if (signal == SIGUSR1) {
+        // fuse-overlayfs' question; without an answer it would end the mount.
+        spdlog::info("nodes: {}", state.layers.fs->node_usage().nodes);
+        continue;
       }
       if (asked) {
         ::_exit(128 + signal);  // asked twice: give up on whoever still uses the mount

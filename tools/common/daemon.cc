@@ -250,7 +250,16 @@ Outcome<std::string> find_daemon_from(const std::string& folder) {
   return failed("cannot find layerfsd in " + looked + "; install it beside layerfs");
 }
 
+std::function<void(const std::string&)> notes_to(const Streams& streams, const std::string& name) {
+  return
+      [&err = streams.err, name](const std::string& text) { err << name << ": " << text << '\n'; };
+}
+
 Outcome<int> start_daemon(const MountConfig& config, const DaemonStart& start) {
+  LFS_ASSIGN(const bool was_dead, unmount_if_dead(config.mountpoint));
+  if (was_dead) {
+    start.note("'" + config.mountpoint + "' was a mount whose daemon is gone; it is replaced");
+  }
   LFS_ASSIGN(const UniqueFd file, config_file(with_absolute_paths(config)));
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) < 0) {

@@ -6,6 +6,7 @@
 
 #include "layers/mount_config.h"
 #include "tools/common/problem.h"
+#include "tools/common/streams.h"
 
 namespace layerfs {
 
@@ -17,10 +18,16 @@ Outcome<std::string> find_daemon_from(const std::string& folder);
 struct DaemonStart {
   std::string program;                  // layerfsd
   std::function<void()> ready = [] {};  // called once, when the mount answers
+  // What else there is to tell the user, a sentence each.
+  std::function<void(const std::string&)> note = [](const std::string&) {};
 };
 
-// Starts the daemon with `config` and waits for its word. In the background: 0, once the
-// mount answers and the kernel shows it at the mount point. In the foreground: what the
+// For DaemonStart::note: each on a line of `streams.err`, after "NAME: ".
+std::function<void(const std::string&)> notes_to(const Streams& streams, const std::string& name);
+
+// Starts the daemon with `config` and waits for its word. A mount at the mount point whose
+// daemon is gone, which answers ENOTCONN to everything, is taken away first. In the background: 0,
+// once the mount answers and the kernel shows it at the mount point. In the foreground: what the
 // daemon exits with; SIGINT, SIGTERM, SIGHUP and SIGQUIT are handed on to it.
 // ENSURES: on failure, and when a signal ends the wait, neither daemon nor mount is left.
 Outcome<int> start_daemon(const MountConfig& config, const DaemonStart& start);

@@ -1,4 +1,3 @@
-#include "tools/common/unmount.h"
 #include "tools/layerfs/commands.h"
 #include "tools/layerfs/mount_options.h"
 
@@ -36,13 +35,9 @@ int cmd_mount(Arguments arguments, const Streams& streams, const Environment& en
     }
     LFS_TRY(options.take_positionals(positionals));
     LFS_ASSIGN(const MountConfig config, options.finish());
-    LFS_ASSIGN(const bool was_dead, unmount_if_dead(config.mountpoint));
-    if (was_dead) {
-      streams.err << "layerfs: mount: '" << config.mountpoint
-                  << "' was a mount whose daemon is gone; it is replaced\n";
-    }
     LFS_ASSIGN(const std::string daemon, environment.find_daemon());
-    return environment.start_daemon(config, DaemonStart{.program = daemon});
+    return environment.start_daemon(
+        config, DaemonStart{.program = daemon, .note = notes_to(streams, "layerfs: mount")});
   };
   return run_command(command_for(options), arguments, streams, mount);
 }

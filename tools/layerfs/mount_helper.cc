@@ -146,7 +146,7 @@ Outcome<int> carry_out(const std::string& program, const HelperArguments& given,
     return 0;
   }
   LFS_ASSIGN(const std::string daemon, environment.find_daemon());
-  DaemonStart start{.program = daemon};
+  DaemonStart start{.program = daemon, .note = notes_to(streams, program)};
   if (given.verbose) {
     start.ready = [&] { streams.out << program << ": mounted on " << target << '\n'; };
   }

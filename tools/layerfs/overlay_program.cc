@@ -7,7 +7,6 @@
 #include <array>
 #include <optional>
 
-#include "tools/common/unmount.h"
 #include "tools/layerfs/commands.h"
 #include "tools/layerfs/mount_options.h"
 
@@ -26,16 +25,17 @@ constexpr const char* kVersionText =
 // Words that choose between ways that layerfs chooses by itself, or that only the kernel's
 // older interfaces had.
 constexpr std::array<std::string_view, 25> kWithoutEffect = {
-    "allow_root",   "async_read",  "auto_cache",  "big_writes",    "blkdev",
-    "context",      "debug",       "fast_ino",    "hard_remove",   "ino32_t",
-    "kernel_cache", "large_read",  "max_read",    "max_readahead", "max_write",
-    "nonempty",     "splice_move", "splice_read", "splice_write",  "sync_read",
-    "threaded",     "use_ino",     "writeback",   "xino",          "readdir_ino",
+    "allow_root", "async_read",  "auto_cache",     "big_writes",   "blkdev",
+    "context",    "fast_ino",    "fast_ino_check", "hard_remove",  "ino32_t",
+    "large_read", "max_read",    "max_readahead",  "kernel_cache", "max_write",
+    "nonempty",   "readdir_ino", "splice_move",    "splice_read",  "splice_write",
+    "sync_read",  "threaded",    "use_ino",        "writeback",    "xino",
 };
 
 struct OverlayArguments {
   std::vector<std::string> positionals;
-  std::vector<std::string> lists;  // each -o
+  std::vector<std::string> lists;    // each -o
+  std::vector<std::string> unknown;  // as they were given
   bool help = false;
   bool version = false;
   bool foreground = false;
@@ -65,57 +65,36 @@ std::string help_for(const std::string& program) {
          "  -V, --version               Show the version.\n";
 }
 
-// "-fd" and "-oLIST" are possible.
-Outcome<void> take_letters(Arguments arguments, std::size_t& index, OverlayArguments& out) {
-  const std::string& argument = arguments[index];
-  for (std::size_t i = 1; i < argument.size(); ++i) {
-    switch (argument[i]) {
-      case 'f':
-        out.foreground = true;
-        break;
-      case 'd':
-        out.debug = true;
-        break;
-      case 'h':
-        out.help = true;
-        break;
-      case 'V':
-        out.version = true;
-        break;
-      case 's':  // one thread, which is libfuse's business there
-        break;
-      case 'o':
-        if (i + 1 < argument.size()) {
-          out.lists.push_back(argument.substr(i + 1));
-        } else if (index + 1 < arguments.size()) {
-          out.lists.push_back(arguments[++index]);
-        } else {
-          return usage_error("option -o needs a value");
-        }
-        return {};
-      default:
-        return usage_error(std::string("unknown option '-") + argument[i] + "'");
-    }
-  }
-  return {};
-}
-
+// Whole words only, as libfuse takes them there: "-fd" is not "-f -d".
 Outcome<OverlayArguments> parse_overlay_arguments(Arguments arguments) {
   OverlayArguments out;
+  const auto is = [](const std::string& argument, std::string_view letter, std::string_view name) {
+    return argument == letter || argument == name;
+  };
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string& argument = arguments[i];
-    if (argument == "--help") {
+    if (is(argument, "-h", "--help")) {
       out.help = true;
-    } else if (argument == "--version") {
+    } else if (is(argument, "-V", "--version")) {
       out.version = true;
-    } else if (argument == "--foreground") {
+    } else if (is(argument, "-f", "--foreground")) {
       out.foreground = true;
-    } else if (argument == "--debug") {
+    } else if (is(argument, "-d", "--debug")) {
       out.debug = true;
-    } else if (argument.starts_with("--")) {
-      return usage_error("unknown option '" + argument + "'");
+    } else if (argument == "-o") {
+      if (++i == arguments.size()) {
+        return usage_error("option -o needs a value");
+      }
+      out.lists.push_back(arguments[i]);
+    } else if (argument.starts_with("-o")) {
+      out.lists.push_back(argument.substr(2));
+    } else if (argument == "--") {
+      out.positionals.insert(out.positionals.end(),
+                             arguments.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                             arguments.end());
+      break;
     } else if (argument.size() > 1 && argument[0] == '-') {
-      LFS_TRY(take_letters(arguments, i, out));
+      out.unknown.push_back(argument);
     } else {
       out.positionals.push_back(argument);
     }
@@ -145,7 +124,7 @@ Outcome<std::optional<MountWord>> translate(const MountWord& word) {
   const auto as = [](std::string key, std::string value) {
     return std::optional(MountWord{std::move(key), std::move(value), true});
   };
-  if (word.key == "fsync") {
+  if (word.key == "fsync" || (word.key == "sync" && word.has_value)) {
     LFS_ASSIGN(const bool on, switch_of(word));
     return as("volatile", on ? "off" : "on");
   }
@@ -158,18 +137,37 @@ Outcome<std::optional<MountWord>> translate(const MountWord& word) {
   return std::optional<MountWord>();
 }
 
+// Its words, not this program's name, before an unknown one: callers look for them.
+void tell_of_unknown(const std::string& argument, const Streams& streams) {
+  streams.err << "unknown argument ignored: " << argument << '\n';
+}
+
+// fuse-overlayfs 1.x takes one level of backslashes off before it looks for escaped
+// colons, so that its callers write two; callers of 2.x write one.
+MountWord with_single_escapes(MountWord word) {
+  if (word.key == "lowerdir" || word.key == "upperdir" || word.key == "workdir") {
+    for (std::size_t at = 0; (at = word.value.find("\\\\:", at)) != std::string::npos; ++at) {
+      word.value.erase(at, 1);
+    }
+  }
+  return word;
+}
+
 struct Given {
   OverlayArguments arguments;
   MountOptions options{overlay_defaults()};
   bool no_xattrs = false;
 };
 
-Outcome<void> add_list(Given& given, const std::string& program, const std::string& list,
-                       const Streams& streams) {
+Outcome<void> add_list(Given& given, const std::string& list, const Streams& streams) {
   LFS_ASSIGN(const auto words, split_mount_words(list));
   for (const MountWord& word : words) {
     if (word.key == "noxattrs") {
       LFS_ASSIGN(given.no_xattrs, switch_of(word));
+      continue;
+    }
+    if (word.key == "debug") {
+      given.arguments.debug = true;
       continue;
     }
     if (word.key == "remount") {
@@ -184,9 +182,10 @@ Outcome<void> add_list(Given& given, const std::string& program, const std::stri
       continue;
     }
     LFS_ASSIGN(const auto translated, translate(word));
-    LFS_ASSIGN(const bool known, given.options.add_word(translated.value_or(word)));
+    LFS_ASSIGN(const bool known,
+               given.options.add_word(with_single_escapes(translated.value_or(word))));
     if (!known) {
-      streams.err << program << ": unknown argument ignored: " << word.key << '\n';
+      tell_of_unknown(word.has_value ? word.key + "=" + word.value : word.key, streams);
     }
   }
   return {};
@@ -200,8 +199,11 @@ Outcome<int> carry_out(const std::string& program, Given& given, const Streams& 
                            ? "no mount point is given"
                            : "unexpected argument '" + arguments.positionals[2] + "'");
   }
+  for (const std::string& argument : arguments.unknown) {
+    tell_of_unknown(argument, streams);
+  }
   for (const std::string& list : arguments.lists) {
-    LFS_TRY(add_list(given, program, list, streams));
+    LFS_TRY(add_list(given, list, streams));
   }
   // mount(8) and mount.fuse3 put the source first.
   given.options.take_source_and_target("", arguments.positionals.back());
@@ -211,10 +213,9 @@ Outcome<int> carry_out(const std::string& program, Given& given, const Streams& 
   if (arguments.debug) {
     config.log_level = MountConfig::LogLevel::Debug;
   }
-  // Engines mount again where a daemon was killed.
-  LFS_TRY(unmount_if_dead(config.mountpoint));
   LFS_ASSIGN(const std::string daemon, environment.find_daemon());
-  return environment.start_daemon(config, DaemonStart{.program = daemon});
+  return environment.start_daemon(
+      config, DaemonStart{.program = daemon, .note = notes_to(streams, program)});
 }
 
 }  // namespace

@@ -30,10 +30,7 @@ FakeMount::FakeMount() {
 FakeMount::~FakeMount() {
   while (is_mounted() && ::umount2(mountpoint.c_str(), MNT_DETACH) == 0) {
   }
-  pid_t pid = 0;
-  if (std::ifstream(folder / "pid") >> pid && pid > 1 && !daemon_is_gone()) {
-    ::kill(pid, SIGKILL);
-  }
+  kill_daemon();
   std::error_code ignored;
   fs::remove_all(folder, ignored);
 }
@@ -42,7 +39,20 @@ bool FakeMount::can_mount() const { return ::geteuid() == 0 && ::access("/dev/fu
 
 Outcome<int> FakeMount::start(const std::string& role, std::function<void()> ready) {
   config.fsname = role;
-  return start_daemon(config, DaemonStart{.program = program, .ready = std::move(ready)});
+  return start_daemon(
+      config, DaemonStart{.program = program,
+                          .ready = std::move(ready),
+                          .note = [this](const std::string& text) { notes += text + '\n'; }});
+}
+
+void FakeMount::kill_daemon() const {
+  pid_t pid = 0;
+  if (std::ifstream(folder / "pid") >> pid && pid > 1) {
+    ::kill(pid, SIGKILL);
+  }
+  while (!daemon_is_gone()) {
+    std::this_thread::yield();
+  }
 }
 
 bool FakeMount::is_mounted() const {

@@ -27,6 +27,7 @@ class FakeMount {
   // `role`: see fake_layerfsd.cc.
   Outcome<int> start(
       const std::string& role, std::function<void()> ready = [] {});
+  void kill_daemon() const;
   bool is_mounted() const;
   void wait_for_pid_file() const;
   bool daemon_is_gone() const;
@@ -34,6 +35,7 @@ class FakeMount {
   std::filesystem::path folder;
   std::string mountpoint;
   std::string program;
+  std::string notes;  // what start() was told
   MountConfig config;
 };
 

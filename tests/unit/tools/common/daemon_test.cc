@@ -87,6 +87,24 @@ TEST_CASE("a signal ends the wait, the daemon in the background, and nothing sta
   CHECK(Clock::now() - begin < std::chrono::seconds(8));
 }
 
+TEST_CASE("a mount whose daemon was killed is replaced, and the user is told") {
+  FakeMount fake;
+  if (!fake.can_mount()) {
+    SKIP_TEST("mounting FUSE is not permitted here");
+  }
+  REQUIRE(fake.start("ok"));
+  CHECK(fake.notes.empty());
+  const auto before = locate(fake.mountpoint, LastComponent::Follow);
+  fake.kill_daemon();
+  REQUIRE(fake.start("ok"));
+  CHECK(fake.notes ==
+        "'" + fake.mountpoint + "' was a mount whose daemon is gone; it is replaced\n");
+  const auto now = locate(fake.mountpoint, LastComponent::Follow);
+  REQUIRE(before);
+  REQUIRE(now);
+  CHECK(now->mount.parent == before->mount.parent);
+}
+
 TEST_CASE("a good mount answers when start_daemon returns, and outlives it") {
   FakeMount fake;
   if (!fake.can_mount()) {

@@ -9,12 +9,11 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <sstream>
 
 #include "layers/sys/unique_fd.h"
 #include "tests/testlib/skip.h"
 #include "tests/unit/tools/fake_mount.h"
+#include "tests/unit/tools/ran.h"
 #include "tools/common/mount_table.h"
 
 using namespace layerfs;
@@ -23,30 +22,8 @@ using Strings = std::vector<std::string>;
 
 namespace {
 
-struct Ran {
-  int code = -1;
-  std::string out;
-  std::string err;
-  std::optional<MountConfig> config;  // what the daemon would have got
-};
-
-Ran run(Strings arguments, Outcome<int> answer = 0) {
-  Ran ran;
-  std::ostringstream out;
-  std::ostringstream err;
-  Environment environment;
-  environment.find_daemon = [] { return Outcome<std::string>("/d"); };
-  environment.start_daemon = [&](const MountConfig& config, const DaemonStart& start) {
-    ran.config = config;
-    if (answer) {
-      start.ready();
-    }
-    return answer;
-  };
-  ran.code = run_layerfs(arguments, Streams{out, err, false}, environment);
-  ran.out = out.str();
-  ran.err = err.str();
-  return ran;
+Ran run(const Strings& arguments, const Outcome<int>& answer = 0) {
+  return run_recorded(arguments, answer);
 }
 
 bool is_one_line(const std::string& text) {
@@ -441,11 +418,7 @@ TEST_CASE("umount works when the daemon has been killed") {
     SKIP_TEST("mounting FUSE is not permitted here");
   }
   REQUIRE(fake.start("ok"));
-  pid_t pid = 0;
-  REQUIRE(std::ifstream(fake.folder / "pid") >> pid);
-  REQUIRE(::kill(pid, SIGKILL) == 0);
-  while (!fake.daemon_is_gone()) {
-  }
+  fake.kill_daemon();
   const Ran stats = run({"layerfs", "stats", fake.mountpoint});
   CHECK(stats.code == 1);
   CHECK(stats.err.find("its daemon is gone") != std::string::npos);

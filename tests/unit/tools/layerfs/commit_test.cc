@@ -6,29 +6,19 @@
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "layers/sys/unique_fd.h"
 #include "tests/testlib/tree_maker.h"
-#include "tools/layerfs/app.h"
+#include "tests/unit/tools/ran.h"
 
 using namespace layerfs;
 using namespace layerfs::testing;
 
 namespace {
 
-struct Ran {
-  int code;
-  std::string out;
-  std::string err;
-};
-
 Ran commit(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), {"layerfs", "commit"});
-  std::ostringstream out;
-  std::ostringstream err;
-  const int code = run_layerfs(arguments, Streams{out, err, false}, {});
-  return {code, out.str(), err.str()};
+  return run_program(arguments);
 }
 
 }  // namespace

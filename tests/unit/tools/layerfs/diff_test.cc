@@ -4,25 +4,16 @@
 #include <sstream>
 
 #include "tests/testlib/tree_maker.h"
-#include "tools/layerfs/app.h"
+#include "tests/unit/tools/ran.h"
 
 using namespace layerfs;
 using namespace layerfs::testing;
 
 namespace {
 
-struct Ran {
-  int code;
-  std::string out;
-  std::string err;
-};
-
 Ran diff(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), {"layerfs", "diff"});
-  std::ostringstream out;
-  std::ostringstream err;
-  const int code = run_layerfs(arguments, Streams{out, err, false}, {});
-  return {code, out.str(), err.str()};
+  return run_program(arguments);
 }
 
 }  // namespace

@@ -1,36 +1,16 @@
 #include <catch2/catch.hpp>
-#include <optional>
-#include <sstream>
 
-#include "tools/layerfs/app.h"
+#include "tests/unit/tools/ran.h"
 
 using namespace layerfs;
+using namespace layerfs::testing;
 using Strings = std::vector<std::string>;
 
 namespace {
 
-struct Ran {
-  int code = -1;
-  std::string out;
-  std::string err;
-  std::optional<MountConfig> config;  // what the daemon would have got
-};
-
 Ran run(Strings arguments) {
-  Ran ran;
-  std::ostringstream out;
-  std::ostringstream err;
-  Environment environment;
-  environment.find_daemon = [] { return Outcome<std::string>("/d"); };
-  environment.start_daemon = [&](const MountConfig& config, const DaemonStart&) {
-    ran.config = config;
-    return Outcome<int>(0);
-  };
   arguments.insert(arguments.begin(), "/usr/bin/fuse-overlayfs");
-  ran.code = run_layerfs(arguments, Streams{out, err}, environment);
-  ran.out = out.str();
-  ran.err = err.str();
-  return ran;
+  return run_recorded(arguments);
 }
 
 }  // namespace
@@ -92,11 +72,36 @@ TEST_CASE("fuse-overlayfs: every option of its own is understood") {
   CHECK(run({"-o", "lowerdir=l,squash_to_uid=7,squash_to_gid=8", "/m"}).config->squash_uid == 7);
 }
 
-TEST_CASE("fuse-overlayfs: an unknown option is told of and ignored") {
-  const Ran ran = run({"-o", "lowerdir=l,frobnicate=1", "/m"});
-  CHECK(ran.code == 0);
-  CHECK(ran.config);
-  CHECK(ran.err == "fuse-overlayfs: unknown argument ignored: frobnicate\n");
+TEST_CASE("fuse-overlayfs: an unknown option is told of in its words and ignored") {
+  const Ran unknown = run({"-q", "--frobnicate", "-o", "lowerdir=l,frobnicate=1,lazy", "/m"});
+  CHECK(unknown.code == 0);
+  CHECK(unknown.config);
+  CHECK(unknown.err ==
+        "unknown argument ignored: -q\n"
+        "unknown argument ignored: --frobnicate\n"
+        "unknown argument ignored: frobnicate=1\n"
+        "unknown argument ignored: lazy\n");
+}
+
+TEST_CASE("fuse-overlayfs: a colon in a path may be escaped for version 1 or 2") {
+  for (const char* colon : {"\\:", "\\\\:"}) {
+    const std::string c = colon;
+    const Ran ran =
+        run({"-o", "lowerdir=a" + c + "1:b,upperdir=u" + c + "2,workdir=w" + c + "3", "/m"});
+    REQUIRE(ran.config);
+    CHECK(ran.config->lowers == Strings{"a:1", "b"});
+    CHECK(ran.config->upper == "u:2");
+    CHECK(ran.config->work == "w:3");
+  }
+}
+
+TEST_CASE("fuse-overlayfs: version 2's names of options are understood") {
+  const Ran ran = run({"-o", "lowerdir=l,sync=0,fast_ino_check=1,debug,volatile", "/m"});
+  CHECK(ran.err.empty());
+  REQUIRE(ran.config);
+  CHECK(ran.config->volatile_);
+  CHECK(ran.config->foreground);
+  CHECK(ran.config->log_level == MountConfig::LogLevel::Debug);
 }
 
 TEST_CASE("fuse-overlayfs: what cannot be done is refused with code 1 and one line") {
@@ -108,9 +113,8 @@ TEST_CASE("fuse-overlayfs: what cannot be done is refused with code 1 and one li
                                                   {"-o", "lowerdir=//stargz/x/l", "/m"},
                                                   {"-o", "lowerdir=l,xattr_permissions=9", "/m"},
                                                   {"-o", "lowerdir=l,uidmapping=1:2", "/m"},
-                                                  {"-o", "lowerdir=l", "a", "b", "c"},
-                                                  {"-q", "/m"},
-                                                  {"--frobnicate", "/m"}}) {
+                                                  {"-o", "lowerdir=l,redirect_dir=follow", "/m"},
+                                                  {"-o", "lowerdir=l", "a", "b", "c"}}) {
     const Ran ran = run(line);
     INFO(ran.err);
     CHECK(ran.code == 1);

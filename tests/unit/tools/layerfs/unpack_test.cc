@@ -5,12 +5,11 @@
 
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "layers/sys/unique_fd.h"
 #include "tests/testlib/skip.h"
 #include "tests/testlib/tree_maker.h"
-#include "tools/layerfs/app.h"
+#include "tests/unit/tools/ran.h"
 
 using namespace layerfs;
 using namespace layerfs::testing;
@@ -18,18 +17,9 @@ using Words = std::vector<std::string>;
 
 namespace {
 
-struct Ran {
-  int code;
-  std::string out;
-  std::string err;
-};
-
 Ran layerfs_run(Words words) {
   words.insert(words.begin(), "layerfs");
-  std::ostringstream out;
-  std::ostringstream err;
-  const int code = run_layerfs(words, Streams{out, err, false}, {});
-  return {code, out.str(), err.str()};
+  return run_program(words);
 }
 
 Ran must(const Words& words) {
