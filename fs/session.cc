@@ -163,6 +163,7 @@ struct Session::State {
   std::unique_ptr<FuseContext> context;
   FuseSessionPtr session;
   unsigned threads = 0;
+  ClientFollower follower;
 
   std::mutex mutex;
   bool over = false;
@@ -236,7 +237,7 @@ dev_t Session::State::device() const {
 }
 
 void Session::State::serve() {
-  serve_requests(session.get());
+  serve_requests(session.get(), &follower);
   const std::lock_guard lock(mutex);
   over = true;
 }

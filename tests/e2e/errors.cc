@@ -56,8 +56,8 @@ class Place {
 
 // A command that ended with `code` and one line that has all `words`. What it left behind is
 // for each case to look at.
-void check_refused(const CommandResult& result, const std::vector<std::string>& words,
-                   int code = 1, const std::string& command = "mount") {
+void check_refused(const CommandResult& result, const std::vector<std::string>& words, int code = 1,
+                   const std::string& command = "mount") {
   CAPTURE(result.output);
   CHECK(result.code == code);
   CHECK(result.output.starts_with("layerfs: " + command + ": "));
@@ -275,8 +275,7 @@ TEST_CASE("umount says when it cannot wait for the daemon", "[E-13]") {
   CHECK_FALSE(is_mounted(place.at("m")));
 }
 
-TEST_CASE("root sees that the daemon of a user's mount is dead, and replaces the mount",
-          "[E-14]") {
+TEST_CASE("root sees that the daemon of a user's mount is dead, and replaces the mount", "[E-14]") {
   const Place place;
   place.make_users_own();
   const std::string mount_and_kill =

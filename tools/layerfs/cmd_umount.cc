@@ -155,8 +155,7 @@ Outcome<void> run(const std::vector<std::string>& positionals, const UmountOptio
     return {};
   }
   if (!daemon) {
-    return failed("'" + located.path +
-                  "' is unmounted, but its daemon could not be waited for: " +
+    return failed("'" + located.path + "' is unmounted, but its daemon could not be waited for: " +
                   daemon.error().message);
   }
   return *daemon ? wait_for_daemon(**daemon, located.mount, options, streams) : Outcome<void>();
