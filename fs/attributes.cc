@@ -129,6 +129,13 @@ Status FileSystem::set_owner(WritableLayer& layer, sys::At at, const Identity& o
 
 Status FileSystem::set_owner_and_mode(Node& node, WritableLayer& layer, sys::At at,
                                       const AttributeChange& change) {
+  if (!layer.overrides() && change.set_ids == SetIds::Keep) {
+    // Nothing hangs on what it was before.
+    if (change.uid || change.gid) {
+      LFS_TRY(set_owner(layer, at, Identity{}, change));
+    }
+    return change.mode ? layer.set_mode(at, Identity{}, *change.mode) : Status();
+  }
   LFS_ASSIGN(const Observed before, observe(at, node.layer));
   LFS_ASSIGN(const mode_t kept, mode_after(node, before.identity, change));
   // A chown(2) of neither owner nor group still changes the ctime.
@@ -158,17 +165,19 @@ Result<struct stat> FileSystem::set_attributes(NodeId id, const AttributeChange&
   if (change.kept_times || only_set_ids) {
     const SharedTree lock(tree_);
     LFS_ASSIGN(Node * node, node_of(id));
-    LFS_ASSIGN(const Located located, locate(*node));
-    LFS_ASSIGN(const Observed observed, observe(located.at(), node->layer));
-    if (change.set_ids == SetIds::DropByWrite && node->type != DT_REG) {
+    if (only_set_ids && change.set_ids == SetIds::DropByWrite && node->type != DT_REG) {
       change.set_ids = SetIds::DropByOwner;  // no write comes here
     }
-    LFS_ASSIGN(const mode_t kept, mode_after(*node, observed.identity, change));
-    // Else the unlink of a lower file would copy the file up once it is deleted.
-    const bool same_times = observed.st.stx_mtime.tv_sec == change.mtime.tv_sec &&
-                            observed.st.stx_mtime.tv_nsec == change.mtime.tv_nsec;
-    if (node->is_below() && (only_set_ids ? kept == observed.identity.mode : same_times)) {
-      return attributes_of(*node, observed);
+    if (node->is_below()) {
+      LFS_ASSIGN(const Located located, locate(*node));
+      LFS_ASSIGN(const Observed observed, observe(located.at(), node->layer));
+      LFS_ASSIGN(const mode_t kept, mode_after(*node, observed.identity, change));
+      // Else the unlink of a lower file would copy the file up once it is deleted.
+      const bool same_times = observed.st.stx_mtime.tv_sec == change.mtime.tv_sec &&
+                              observed.st.stx_mtime.tv_nsec == change.mtime.tv_nsec;
+      if (only_set_ids ? kept == observed.identity.mode : same_times) {
+        return attributes_of(*node, observed);
+      }
     }
   }
   if (change.size) {

@@ -276,8 +276,11 @@ void FileSystem::forget(NodeId node, std::uint64_t count) {
       listings_.drop(left.id);
     }
     if (!left.parked_name.empty()) {
-      ignore(sys::remove_tree({writable(left.layer)->workdir().fd(), left.parked_name.c_str()}),
-             "work/ is swept at the next mount");
+      const sys::At parked{writable(left.layer)->workdir().fd(), left.parked_name.c_str()};
+      // Whiteouts may be left in a directory; mostly it is empty.
+      if (!left.is_dir || !sys::unlink_at(parked, sys::UnlinkKind::Directory)) {
+        ignore(sys::remove_tree(parked), "work/ is swept at the next mount");
+      }
     }
   }
 }

@@ -16,6 +16,8 @@ namespace {
 
 using Access = FileSystem::Access;
 
+constexpr double kOneTick = 1e-6;  // seconds; the kernel rounds up to a tick
+
 bool writes(int flags) { return (flags & O_ACCMODE) != O_RDONLY; }
 
 OpenModes::Register register_with(fuse_req_t req) {
@@ -108,7 +110,10 @@ Answer reply_create(FuseContext& context, fuse_req_t req, const FileSystem::Crea
     context.fs.take_back(creation.entry);
     return entered.error();
   }
-  const fuse_entry_param param = entry_param(context, creation.entry);
+  fuse_entry_param param = entry_param(context, creation.entry);
+  // The kernel looks at the mode of what it opens, and would ask for it at once. A change of
+  // the mtime through a mapping may show a tick later (msync(2) allows until then).
+  param.attr_timeout = std::max(param.attr_timeout, kOneTick);
   if (fuse_reply_create(req, &param, fi) < 0) {
     leave_mode(context, req, creation.entry.id, fi->fh);
     context.fs.take_back(creation.entry);

@@ -122,11 +122,13 @@ Result<Staged> WritableLayer::stage_copy(const CopySource& source) {
   const sys::At self = staged.fd ? sys::At{staged.fd.get()} : at;
   // Changing the owner drops set-id bits and security.capability, and setting an access
   // ACL changes the mode: owner, attributes, mode; times after everything.
-  LFS_TRY(give_owner(self, identity));
+  LFS_ASSIGN(const struct statx own, sys::stat_at(self));
+  if (overrides_ || own.stx_uid != identity.uid || own.stx_gid != identity.gid) {
+    LFS_TRY(give_owner(self, identity));
+  }
   LFS_TRY(copy_attributes(source, identity, self));
   LFS_TRY(give_mode(at, identity));
   if (source.origin && marks_.has_xattrs()) {
-    LFS_ASSIGN(const auto own, sys::stat_at(self));
     const auto set = marks_.set_origin(self, *source.origin, own.stx_ino);
     // Special files take no user attributes; they keep the inode number of the copy.
     if (!set && !is_not_permitted(set.error()) && !is_unsupported(set.error())) {
