@@ -317,6 +317,20 @@ std::string help_text(const Command& command) {
   return out;
 }
 
+int parse_and_run(const Command& command, std::span<const std::string> arguments, std::ostream& out,
+                  const ProblemReport& report, const CommandBody& body) {
+  const auto parsed = parse_arguments(command, arguments);
+  if (!parsed) {
+    return report(parsed.error());
+  }
+  if (parsed->help) {
+    out << help_text(command);
+    return to_int(ExitCode::Ok);
+  }
+  const auto code = body(parsed->positionals);
+  return code ? *code : report(code.error());
+}
+
 std::vector<std::string> option_names(const Command& command) {
   std::vector<std::string> out;
   for (const OptionGroup& group : command.groups) {

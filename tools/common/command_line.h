@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <iosfwd>
 #include <span>
 #include <string>
 #include <string_view>
@@ -51,6 +52,14 @@ Outcome<ParsedArguments> parse_arguments(const Command& command,
                                          std::span<const std::string> arguments);
 
 std::string help_text(const Command& command);
+
+// What every command does around its own work: parses `arguments`, answers --help on `out`,
+// and reports a problem. `body` gets the positionals, after all options are applied, and
+// returns the exit code; `report` prints a problem and returns the exit code for it.
+using CommandBody = std::function<Outcome<int>(const std::vector<std::string>& positionals)>;
+using ProblemReport = std::function<int(const Problem& problem)>;
+int parse_and_run(const Command& command, std::span<const std::string> arguments, std::ostream& out,
+                  const ProblemReport& report, const CommandBody& body);
 
 // "--name"s of all options, help included, in the order of the help text.
 std::vector<std::string> option_names(const Command& command);

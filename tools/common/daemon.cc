@@ -227,27 +227,26 @@ std::optional<std::uint64_t> mount_id_at(const std::string& path) {
 Outcome<std::string> find_daemon() {
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
-  return find_daemon_from(self.parent_path().string());
+  return find_beside("layerfsd", self.parent_path().string());
 }
 
-Outcome<std::string> find_daemon_from(const std::string& folder) {
-  static constexpr const char* kName = "layerfsd";
+Outcome<std::string> find_beside(const std::string& name, const std::string& folder) {
   std::string looked = "$PATH";
   if (!folder.empty()) {
     const std::filesystem::path here = folder;
     const auto installed = here.parent_path() / "libexec" / "layerfs";
     for (const auto& place : {here, installed}) {
-      const std::string candidate = place / kName;
+      const std::string candidate = place / name;
       if (::access(candidate.c_str(), X_OK) == 0) {
         return candidate;
       }
     }
     looked = here.string() + ", " + installed.string() + " and $PATH";
   }
-  if (auto found = find_program(kName)) {
+  if (auto found = find_program(name)) {
     return *std::move(found);
   }
-  return failed("cannot find layerfsd in " + looked + "; install it beside layerfs");
+  return failed("cannot find " + name + " in " + looked + "; install it beside layerfs");
 }
 
 std::function<void(const std::string&)> notes_to(const Streams& streams, const std::string& name) {

@@ -12,8 +12,8 @@ namespace layerfs {
 
 // Beside this program, else in ../libexec/layerfs, else in $PATH.
 Outcome<std::string> find_daemon();
-// The same for a program that is in `folder`.
-Outcome<std::string> find_daemon_from(const std::string& folder);
+// The same for another of our programs, and for a caller that is in `folder`.
+Outcome<std::string> find_beside(const std::string& name, const std::string& folder);
 
 struct DaemonStart {
   std::string program;                  // layerfsd

@@ -127,26 +127,42 @@ Outcome<pid_t> spawn(const std::vector<std::string>& argv, const std::vector<int
 }
 
 Outcome<Finished> run_to_end(const std::vector<std::string>& argv) {
-  std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) < 0) {
-    return failed("cannot make a pipe: " + errno_text(errno));
+  struct Pipe {
+    UniqueFd reader, writer;
+  };
+  std::array<Pipe, 2> pipes;
+  for (Pipe& one : pipes) {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) < 0) {
+      return failed("cannot make a pipe: " + errno_text(errno));
+    }
+    one = {UniqueFd(ends[0]), UniqueFd(ends[1])};
   }
-  const UniqueFd reader(ends[0]);
-  UniqueFd writer(ends[1]);
   SpawnSetup setup;
-  posix_spawn_file_actions_addopen(&setup.actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-  posix_spawn_file_actions_adddup2(&setup.actions, writer.get(), STDERR_FILENO);
+  posix_spawn_file_actions_adddup2(&setup.actions, pipes[0].writer.get(), STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&setup.actions, pipes[1].writer.get(), STDERR_FILENO);
   posix_spawn_file_actions_addclosefrom_np(&setup.actions, STDERR_FILENO + 1);
   LFS_ASSIGN(const pid_t pid, setup.start(argv));
-  writer.reset();
   Finished out;
-  std::array<char, 4096> buffer{};
-  for (;;) {
-    const ssize_t count = ::read(reader.get(), buffer.data(), buffer.size());
-    if (count > 0) {
-      out.error_text.append(buffer.data(), static_cast<std::size_t>(count));
-    } else if (count == 0 || errno != EINTR) {
-      break;
+  const std::array<std::string*, 2> texts{&out.output, &out.error_text};
+  for (Pipe& one : pipes) {
+    one.writer.reset();
+  }
+  while (pipes[0].reader || pipes[1].reader) {
+    std::array<pollfd, 2> items{
+        {{pipes[0].reader.get(), POLLIN, 0}, {pipes[1].reader.get(), POLLIN, 0}}};
+    if (::poll(items.data(), items.size(), -1) < 0) {
+      continue;
+    }
+    for (std::size_t i = 0; i < items.size(); ++i) {
+      std::array<char, 4096> buffer{};
+      const ssize_t count =
+          items[i].revents == 0 ? 1 : ::read(items[i].fd, buffer.data(), buffer.size());
+      if (items[i].revents != 0 && count > 0) {
+        texts[i]->append(buffer.data(), static_cast<std::size_t>(count));
+      } else if (count == 0 || (count < 0 && errno != EINTR)) {
+        pipes[i].reader.reset();
+      }
     }
   }
   while (::waitpid(pid, &out.status, 0) < 0 && errno == EINTR) {

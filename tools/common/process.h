@@ -26,13 +26,14 @@ Outcome<pid_t> spawn(const std::vector<std::string>& argv, const std::vector<int
 // opened next: they become /dev/null. False: they could not.
 bool open_standard_descriptors();
 
-// How a program ended, and what it wrote to stderr.
+// How a program ended, and what it wrote.
 struct Finished {
   int status = 0;  // as waitpid(2) gives it
+  std::string output;
   std::string error_text;
 };
 
-// Runs argv[0] (a path) to its end with stdout on /dev/null.
+// Runs argv[0] (a path) to its end.
 Outcome<Finished> run_to_end(const std::vector<std::string>& argv);
 
 // "exited with code 3", "was ended by signal 11 (Segmentation fault)".

@@ -85,16 +85,9 @@ int run_command(const Command& command, std::span<const std::string> arguments,
                 const Streams& streams, const CommandBody& body) {
   constexpr std::string_view kProgram = "layerfs ";
   const std::string name = command.program.substr(kProgram.size());
-  const auto parsed = parse_arguments(command, arguments);
-  if (!parsed) {
-    return report(parsed.error(), name, streams);
-  }
-  if (parsed->help) {
-    streams.out << help_text(command);
-    return to_int(ExitCode::Ok);
-  }
-  const auto code = body(parsed->positionals);
-  return code ? *code : report(code.error(), name, streams);
+  return parse_and_run(
+      command, arguments, streams.out,
+      [&](const Problem& problem) { return report(problem, name, streams); }, body);
 }
 
 int run_command(const Command& command, std::span<const std::string> arguments,

@@ -39,10 +39,7 @@ std::vector<CommandInfo> all_commands();
 // error. Without a command: "layerfs: message". Returns the exit code.
 int report(const Problem& problem, std::string_view command, const Streams& streams);
 
-// What every command does around its own work: parses `arguments`, answers --help, and
-// reports a problem. `body` gets the positionals, after all options are applied, and
-// returns the exit code.
-using CommandBody = std::function<Outcome<int>(const std::vector<std::string>& positionals)>;
+// parse_and_run() for one of our commands.
 int run_command(const Command& command, std::span<const std::string> arguments,
                 const Streams& streams, const CommandBody& body);
 

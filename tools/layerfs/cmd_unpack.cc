@@ -126,6 +126,7 @@ Outcome<Requested> request_image(const oci::ImageReference& reference) {
   Requested out;
   out.name = reference.text();
   const auto image = std::make_shared<const oci::ImageSource>(std::move(source));
+  out.image = image;
   for (std::size_t i = 0; i < image->image().layers.size(); ++i) {
     const oci::ImageLayer& layer = image->image().layers[i];
     out.bytes += layer.size;
@@ -175,8 +176,8 @@ std::string escape_path(const std::string& path) {
   return out;
 }
 
-void tell(const std::string& name, const std::vector<oci::StoredLayer>& layers, bool json,
-          const Streams& streams) {
+void tell(const std::string& name, const std::vector<oci::StoredLayer>& layers,
+          const oci::ImageSource* image, bool json, const Streams& streams) {
   std::size_t shown = 0;
   std::size_t all = 0;
   for (const oci::StoredLayer& layer : layers) {
@@ -210,6 +211,9 @@ void tell(const std::string& name, const std::vector<oci::StoredLayer>& layers, 
                                   {"entries", layer.entries},
                                   {"lost", layer.loss_count},
                                   {"reused", layer.was_there}});
+  }
+  if (image != nullptr) {
+    document["config"] = image->image().config.value("config", nlohmann::json::object());
   }
   streams.out << document.dump() << '\n';
 }
@@ -246,7 +250,7 @@ Outcome<void> run(const std::vector<std::string>& positionals, UnpackOptions& op
     image.layers.push_back(layer.key);
   }
   LFS_TRY(to_outcome(store.set_image(image)));
-  tell(image.name, layers, options.json, streams);
+  tell(image.name, layers, wanted.image.get(), options.json, streams);
   return {};
 }
 

@@ -250,7 +250,26 @@ Outcome<void> Cgroups::make(const std::string& name, const Limits& limits) {
     }
     left_out_.push_back(why);
   }
+  count_use(name);
   return {};
+}
+
+// Also what is not limited is counted, so that it can be told.
+void Cgroups::count_use(const std::string& name) {
+  if (groups_.empty()) {
+    return;
+  }
+  const bool v2 = groups_.contains("");
+  for (const char* controller : {"memory", "cpuacct", "pids", "blkio"}) {
+    if (places_.contains(controller)) {
+      ignore(group_of(controller, name), "its use stays unknown");
+    }
+  }
+  for (const char* controller : {"memory", "cpu", "pids", "io"}) {
+    if (v2 && !places_.contains(controller)) {
+      ignore(enable(controller), "its use stays unknown");
+    }
+  }
 }
 
 Outcome<void> Cgroups::add_payload(pid_t pid) {
@@ -296,6 +315,24 @@ CgroupReport Cgroups::report() const {
   out.pids_peak = number(read("pids", "pids.peak"));
   out.pids_refused = value_of_key(read("pids", "pids.events"), "max");
   return out;
+}
+
+CgroupDirs Cgroups::payload_dirs() const {
+  const auto dir = [&](const char* controller, const std::string Group::*which) {
+    auto found = groups_.find(controller);
+    if (found == groups_.end() && !places_.contains(controller)) {
+      found = groups_.find("");
+    }
+    return found == groups_.end() ? std::string() : found->second.*which;
+  };
+  return {
+      .memory = dir("memory", &Group::payload),
+      .cpu = dir("cpu", &Group::payload),
+      .cpuacct = dir("cpuacct", &Group::payload),
+      .cpuset = dir("cpuset", &Group::payload),
+      .pids = dir("pids", &Group::payload),
+      // The daemon reads and writes for the container.
+      .io = groups_.contains("blkio") ? dir("blkio", &Group::payload) : dir("io", &Group::parent)};
 }
 
 std::vector<std::string> Cgroups::payload() const {

@@ -13,6 +13,7 @@
 #include "tools/common/mount_table.h"
 #include "tools/common/problem.h"
 #include "tools/run/cgroup_limits.h"
+#include "tools/run/procfs/use.h"
 
 namespace layerfs::run {
 
@@ -57,6 +58,9 @@ class Cgroups {
   // Kills what is still in the payload, and removes the groups.
   Outcome<void> remove();
 
+  // Where the payload's use is counted.
+  CgroupDirs payload_dirs() const;
+
   // What was left out for best effort.
   const std::vector<std::string>& left_out() const { return left_out_; }
   // The group of the payload in each hierarchy, for who wants to join it.
@@ -75,6 +79,7 @@ class Cgroups {
   Outcome<Group> make_v2(const CgroupPlace& place, const std::string& name);
   Outcome<void> enable(const std::string& controller);
   Outcome<void> apply(const CgroupWrite& write, const std::string& name);
+  void count_use(const std::string& name);
   std::string read(const char* controller, const char* file) const;
 
   std::map<std::string, CgroupPlace> places_;

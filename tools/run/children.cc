@@ -14,6 +14,16 @@ namespace {
 
 constexpr auto kStep = std::chrono::milliseconds(2);
 
+std::vector<pid_t> children_of(pid_t parent) {
+  const std::string text = std::to_string(parent);
+  std::ifstream in("/proc/" + text + "/task/" + text + "/children");
+  std::vector<pid_t> out;
+  for (pid_t pid = 0; in >> pid;) {
+    out.push_back(pid);
+  }
+  return out;
+}
+
 void signal_children(int number) {
   for (const pid_t pid : children()) {
     ::kill(pid, number);
@@ -22,14 +32,11 @@ void signal_children(int number) {
 
 }  // namespace
 
-std::vector<pid_t> children() {
-  const std::string self = std::to_string(::getpid());
-  std::ifstream in("/proc/" + self + "/task/" + self + "/children");
-  std::vector<pid_t> out;
-  for (pid_t pid = 0; in >> pid;) {
-    out.push_back(pid);
-  }
-  return out;
+std::vector<pid_t> children() { return children_of(::getpid()); }
+
+pid_t first_child_of(pid_t pid) {
+  const std::vector<pid_t> all = children_of(pid);
+  return all.empty() ? pid : all.front();
 }
 
 void end_children(std::chrono::milliseconds patience) {

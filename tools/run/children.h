@@ -9,6 +9,8 @@
 namespace layerfs::run {
 
 std::vector<pid_t> children();
+// The oldest child of `pid`, or `pid` itself if it has none.
+pid_t first_child_of(pid_t pid);
 
 // Waits until all have ended; after `patience` they are asked to (SIGTERM), and after as
 // long again made to.

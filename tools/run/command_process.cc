@@ -4,9 +4,11 @@
 #include <grp.h>
 #include <limits.h>
 #include <linux/close_range.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -15,6 +17,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cmath>
 #include <cstdlib>
 
 #include "layers/sys/syscalls.h"
@@ -55,6 +58,31 @@ Outcome<void> set_limits(const std::vector<RLimit>& limits) {
     }
   }
   return {};
+}
+
+// Programs start as many threads as they see processors: not more than their time allows.
+// Which ones is chance, so that containers do not crowd on the same.
+Outcome<void> see_processors(std::optional<double> wanted) {
+  cpu_set_t allowed;
+  if (!wanted || ::sched_getaffinity(0, sizeof allowed, &allowed) < 0) {
+    return {};  // more processors than the set has room for: all are seen
+  }
+  const auto all = static_cast<unsigned>(CPU_COUNT(&allowed));
+  const auto count = static_cast<unsigned>(std::ceil(std::min(*wanted, 1.0 * all)));
+  unsigned skip = 0;
+  ignore(::getrandom(&skip, sizeof skip, 0) < 0 ? Status(Errno::last()) : Status(), "0 will do");
+  skip %= all;
+  cpu_set_t chosen;
+  CPU_ZERO(&chosen);
+  unsigned index = 0;
+  for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &allowed) && (index++ + skip) % all < count) {
+      CPU_SET(cpu, &chosen);
+    }
+  }
+  return ::sched_setaffinity(0, sizeof chosen, &chosen) < 0
+             ? Outcome<void>(cannot("choose processors (--cpus)"))
+             : Outcome<void>();
 }
 
 Outcome<void> check_mapped(const char* kind, std::uint32_t id, const std::vector<IdRange>& map) {
@@ -209,6 +237,7 @@ CommandFailure become_command(const CommandSetup& setup) {
   const auto ready = [&]() -> Outcome<void> {
     LFS_TRY(take_terminal(setup.terminal));
     LFS_TRY(set_limits(setup.limits));
+    LFS_TRY(see_processors(setup.cpus));
     return give_up_rights(setup);
   };
   // Whatever was inherited or forgotten: nothing above 2 reaches the command.

@@ -2,6 +2,7 @@
 // becomes the command.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct CommandSetup {
   std::string workdir;
   ContainerUser user;
   std::vector<RLimit> limits;
+  std::optional<double> cpus;  // how many processors it is to see
   std::uint64_t capabilities = 0;
   bool no_new_privs = true;
   SeccompChoice seccomp;

@@ -6,7 +6,6 @@
 
 #include <array>
 #include <chrono>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "tools/common/command_line.h"
@@ -23,21 +22,12 @@ namespace layerfs::run {
 namespace {
 
 using Arguments = std::span<const std::string>;
-using Work = std::function<Outcome<int>(const std::vector<std::string>&)>;
 
-// Parses, answers --help, and does the work.
 int run_command(const Command& command, Arguments arguments, const Streams& streams,
-                const Work& work) {
-  auto parsed = parse_arguments(command, arguments);
-  if (!parsed) {
-    return report(parsed.error(), streams);
-  }
-  if (parsed->help) {
-    streams.out << help_text(command);
-    return 0;
-  }
-  const auto code = work(parsed->positionals);
-  return code ? *code : report(code.error(), streams);
+                const CommandBody& body) {
+  return parse_and_run(
+      command, arguments, streams.out,
+      [&](const Problem& problem) { return report(problem, streams); }, body);
 }
 
 Outcome<ContainerState> only_container(const std::vector<std::string>& names) {
@@ -252,27 +242,60 @@ constexpr std::array kUse = {"memory.current", "memory.usage_in_bytes",
                              "memory.peak",    "memory.max_usage_in_bytes",
                              "pids.current",   "cpu.stat"};
 
+Outcome<std::string> use_text(const ContainerState& state) {
+  std::string out;
+  for (const std::string& group : state.cgroups) {
+    for (const char* file : kUse) {
+      LFS_ASSIGN(const auto text, read_text_if_there(group + "/" + file));
+      if (text) {
+        out += file + std::string(text->find(' ') != std::string::npos ? "\n" : "\t") + *text;
+      }
+    }
+  }
+  return out;
+}
+
+// Again and again, until the container ends.
+Outcome<void> watch_use(const ContainerState& state, double interval, const Streams& streams) {
+  // Cursor home, and what is below it erased: less flicker than erasing all first.
+  constexpr const char* kRedraw = "\033[H\033[J";
+  LFS_ASSIGN(const UniqueFd process, open_container(state));
+  const auto pause = std::chrono::milliseconds(static_cast<std::int64_t>(interval * 1000));
+  do {
+    LFS_ASSIGN(const std::string text, use_text(state));
+    streams.out << (streams.out_is_terminal ? kRedraw : "") << text
+                << (streams.out_is_terminal ? "" : "\n") << std::flush;
+  } while (!wait_for_end(process, pause));
+  return {};
+}
+
 int stats(Arguments arguments, const Streams& streams) {
-  const Command command{.program = "layerfs-run stats",
-                        .usage = {"NAME"},
-                        .summary =
-                            "Shows what a container with limits uses, as its control "
-                            "groups count it.",
-                        .groups = {}};
+  std::optional<double> interval;
+  const Command command{
+      .program = "layerfs-run stats",
+      .usage = {"[--watch[=SECONDS]] NAME"},
+      .summary = "Shows what a container with limits uses, as its control groups count it.",
+      .groups = {{"Options",
+                  {{.name = "watch",
+                    .value = "SECONDS",
+                    .optional = "2",
+                    .help = "Again every SECONDS (default: 2), until the container ends.",
+                    .apply = [&](std::string_view text) -> Outcome<void> {
+                      LFS_ASSIGN(interval, parse_seconds(text));
+                      return *interval < 0.1 ? Outcome<void>(usage_error("at least 0.1 seconds"))
+                                             : Outcome<void>();
+                    }}}}}};
   return run_command(command, arguments, streams, [&](const auto& rest) -> Outcome<int> {
     LFS_ASSIGN(const ContainerState state, only_container(rest));
     if (state.cgroups.empty()) {
       return failed("'" + state.name + "' has no control group: it was started without a limit");
     }
-    for (const std::string& group : state.cgroups) {
-      for (const char* file : kUse) {
-        LFS_ASSIGN(const auto text, read_text_if_there(group + "/" + file));
-        if (text) {
-          streams.out << file << (std::strchr(text->c_str(), ' ') != nullptr ? "\n" : "\t")
-                      << *text;
-        }
-      }
+    if (interval) {
+      LFS_TRY(watch_use(state, *interval, streams));
+      return 0;
     }
+    LFS_ASSIGN(const std::string text, use_text(state));
+    streams.out << text;
     return 0;
   });
 }

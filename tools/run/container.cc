@@ -12,6 +12,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <string_view>
 
 #include "layers/sys/syscalls.h"
@@ -19,6 +20,7 @@
 #include "tools/run/container_init.h"
 #include "tools/run/exit_code.h"
 #include "tools/run/pty.h"
+#include "tools/run/text_file.h"
 
 namespace layerfs::run {
 namespace {
@@ -72,7 +74,26 @@ Outcome<void> loopback_up() {
                                                         : Outcome<void>();
 }
 
+// The processes that come after this one are in it. What runs since the machine's start
+// begins anew, so that the container's uptime is its own.
+Outcome<void> make_time_namespace() {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  if (::unshare(CLONE_NEWTIME) < 0) {
+    return cannot("make a time namespace");
+  }
+  // Only a process that may be looked at owns its files in /proc; nobody else is here yet.
+  ::prctl(PR_SET_DUMPABLE, 1);
+  auto done =
+      write_text("/proc/self/timens_offsets", "boottime -" + std::to_string(now.tv_sec) + " 0\n");
+  ::prctl(PR_SET_DUMPABLE, 0);
+  return done;
+}
+
 Outcome<void> set_up_namespaces(const RunConfig& config) {
+  if (config.own.time && config.init) {
+    LFS_TRY(make_time_namespace());
+  }
   // Only now: the root of the new cgroup namespace is where this process is.
   if (config.own.cgroup && ::unshare(CLONE_NEWCGROUP) < 0) {
     return cannot("make a cgroup namespace");
@@ -117,6 +138,7 @@ Outcome<Ready> make_container(ContainerStart& start) {
   out.command.environment = make_environment(config, out.command.user);
   out.command.workdir = config.workdir.empty() ? "/" : config.workdir;
   out.command.limits = config.limits;
+  out.command.cpus = config.limits_of_groups.cpus;
   out.command.capabilities = config.capabilities;
   out.command.no_new_privs = config.no_new_privs;
   out.command.seccomp = start.seccomp;

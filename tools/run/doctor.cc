@@ -51,7 +51,7 @@ Finding fuse() {
 }
 
 Finding daemon() {
-  const auto found = find_own_daemon();
+  const auto found = find_own_program("layerfsd");
   return {"layerfsd", found.ok(), true, found ? *found : found.error().message};
 }
 

@@ -15,6 +15,7 @@
 
 #include "layers/sys/syscalls.h"
 #include "tools/common/process.h"
+#include "tools/run/children.h"
 #include "tools/run/command_process.h"
 #include "tools/run/container_user.h"
 #include "tools/run/ending.h"
@@ -45,11 +46,7 @@ pid_t process_to_join(const ContainerState& state) {
   if (!state.config.init) {
     return state.pid;
   }
-  const std::string self = std::to_string(state.pid);
-  std::ifstream in("/proc/" + self + "/task/" + self + "/children");
-  pid_t pid = state.pid;
-  in >> pid;
-  return pid;
+  return first_child_of(state.pid);
 }
 
 // Those that are not our own already; the kernel refuses to join the latter again.
@@ -78,6 +75,11 @@ Outcome<void> join(const ContainerState& state) {
   LFS_ASSIGN(const int flags, namespaces_to_join(process_to_join(state)));
   for (const std::string& group : state.cgroups) {
     LFS_TRY(write_text(group + "/cgroup.procs", std::to_string(::getpid())));
+  }
+  // Joining a group may have set them anew.
+  cpu_set_t processors;
+  if (::sched_getaffinity(process_to_join(state), sizeof processors, &processors) == 0) {
+    ::sched_setaffinity(0, sizeof processors, &processors);
   }
   // The container must not look into a process that still has something of the host.
   ::prctl(PR_SET_DUMPABLE, 0);

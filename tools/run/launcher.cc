@@ -10,6 +10,7 @@
 #include "layers/sys/syscalls.h"
 #include "tools/run/exit_code.h"
 #include "tools/run/follower.h"
+#include "tools/run/image_root.h"
 #include "tools/run/places.h"
 #include "tools/run/sealed_self.h"
 #include "tools/run/seccomp.h"
@@ -21,7 +22,7 @@ namespace {
 
 Outcome<int> run_to_the_end(const RunConfig& config, const Streams& streams,
                             std::function<void()> started) {
-  LFS_ASSIGN(const std::string daemon, find_own_daemon());
+  LFS_ASSIGN(const std::string daemon, find_own_program("layerfsd"));
   LFS_ASSIGN(SeccompChoice seccomp, choose_seccomp(config.seccomp));
   LFS_ASSIGN(const Places places, make_places(config.name, config.upper.empty()));
   Follower follower(streams, config.status_fd);
@@ -99,22 +100,17 @@ Outcome<int> run_detached(const RunConfig& config, const Streams& streams) {
 
 }  // namespace
 
-int launch(RunConfig config, const Streams& streams) {
-  const auto run = [&]() -> Outcome<int> {
-    if (config.name.empty()) {
-      LFS_ASSIGN(config.name, random_id());
-    }
-    if (config.hostname.empty()) {
-      config.hostname = config.name;
-    }
-    return config.detach ? run_detached(config, streams) : run_to_the_end(config, streams, [] {});
-  };
-  const auto code = run();
-  if (!code) {
-    streams.err << "layerfs-run: " << code.error().message << '\n';
-    return kLauncherFailed;
+Outcome<int> launch(RunConfig config, const Streams& streams) {
+  if (config.name.empty()) {
+    LFS_ASSIGN(config.name, random_id());
   }
-  return *code;
+  if (!config.image.empty()) {
+    LFS_TRY(use_image(config));
+  }
+  if (config.hostname.empty()) {
+    config.hostname = config.name;
+  }
+  return config.detach ? run_detached(config, streams) : run_to_the_end(config, streams, [] {});
 }
 
 }  // namespace layerfs::run

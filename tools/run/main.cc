@@ -1,4 +1,5 @@
 // The program `layerfs-run`.
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <iostream>
@@ -20,19 +21,13 @@ namespace {
 int run_command(std::span<const std::string> arguments, const Streams& streams) {
   RunOptions options;
   const Command command = options.describe();
-  auto parsed = parse_arguments(command, arguments);
-  if (!parsed) {
-    return report(parsed.error(), streams);
-  }
-  if (parsed->help) {
-    streams.out << help_text(command);
-    return 0;
-  }
-  auto config = options.finish(std::move(parsed->positionals));
-  if (!config) {
-    return report(config.error(), streams);
-  }
-  return launch(*std::move(config), streams);
+  return parse_and_run(
+      command, arguments, streams.out,
+      [&](const Problem& problem) { return report(problem, streams); },
+      [&](const std::vector<std::string>& words) -> Outcome<int> {
+        LFS_ASSIGN(RunConfig config, options.finish(words));
+        return launch(std::move(config), streams);
+      });
 }
 
 int run_program(std::span<const std::string> arguments, const Streams& streams) {
@@ -59,6 +54,7 @@ int main(int argc, char** argv) {
   if (const auto sealed = layerfs::run::run_from_sealed_copy(argv); !sealed) {
     return layerfs::run::report(sealed.error(), streams);
   }
+  ::prctl(PR_SET_NAME, "layerfs-run");  // not the descriptor of the sealed copy
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   layerfs::run::remember_arguments(argc, argv);
   const int code = layerfs::run::run_program(arguments, streams);

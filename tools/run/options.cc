@@ -99,8 +99,19 @@ OptionGroup RunOptions::root_options() {
   return {"Root",
           {
               valued("layers", 'l', "LAYER[:LAYER...]",
-                     "The read-only layers, the leftmost on top. Required.",
+                     "The read-only layers, the leftmost on top. They or an image are needed.",
                      into(config_.layers, split_layers)),
+              valued("image", '\0', "IMAGE",
+                     "oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME[:TAG]]: "
+                     "its layers, below those of --layers, and what it says of the command.",
+                     into(config_.image, as_it_is)),
+              valued("store", '\0', "DIR",
+                     "Where an image's layers are unpacked, once for all runs: "
+                     "/var/lib/layerfs/store for root, ~/.local/share/layerfs/store else.",
+                     [this](std::string_view text) -> Outcome<void> {
+                       config_.store = absolute(std::string(text));
+                       return {};
+                     }),
               valued("upper", '\0', "DIR",
                      "Where changes go. Without it they are thrown away at the end.",
                      [this](std::string_view text) -> Outcome<void> {
@@ -151,11 +162,13 @@ OptionGroup RunOptions::process_options() {
                                               found.end());
                    return {};
                  }),
-          valued("workdir", 'w', "DIR", "Where the command begins; / if left out.",
+          valued("entrypoint", '\0', "PROGRAM", "In place of the image's entrypoint and command.",
+                 optional_into(config_.entrypoint, as_it_is)),
+          valued("workdir", 'w', "DIR", "Where the command begins; the image's, or / if left out.",
                  into(config_.workdir, as_it_is)),
           valued("user", 'u', "USER[:GROUP]",
                  "Who the command runs as: names of the container's /etc/passwd and /etc/group, "
-                 "or numbers; root if left out.",
+                 "or numbers; the image's, or root if left out.",
                  into(config_.user, as_it_is)),
           valued("hostname", '\0', "NAME", "The container's host name; its name if left out.",
                  into(config_.hostname, parse_hostname)),
@@ -291,13 +304,16 @@ Command RunOptions::describe() {
 Outcome<RunConfig> RunOptions::finish(std::vector<std::string> command) {
   RunConfig out = config_;
   out.command = std::move(command);
-  if (out.layers.empty()) {
-    return usage_error("no root: --layers is missing");
+  if (out.layers.empty() && out.image.empty()) {
+    return usage_error("no root: --layers or --image is missing");
+  }
+  if (out.image.empty() && (out.entrypoint || !out.store.empty())) {
+    return usage_error("--entrypoint and --store need --image");
   }
   if (out.detach && out.terminal) {
     return usage_error("--detach and --tty exclude each other");
   }
-  if (out.command.empty()) {
+  if (out.command.empty() && out.image.empty()) {
     return usage_error("no COMMAND");
   }
   for (std::string& layer : out.layers) {

@@ -301,6 +301,20 @@ Outcome<void> mount_dev(int root, const HostParts& parts) {
   return mount_mqueue(root);
 }
 
+Outcome<void> cover_proc_files(int root, const std::vector<ProcFile>& files) {
+  for (const ProcFile& file : files) {
+    const auto place = sys::open_in_root(root, file.target, O_PATH | O_NOFOLLOW);
+    if (!place && is_absence(place.error())) {
+      continue;  // a kernel without it
+    }
+    if (!place) {
+      return cannot("open /" + file.target, place.error());
+    }
+    LFS_TRY(or_problem(attach(file.mount.get(), place->get()), "cover /" + file.target));
+  }
+  return {};
+}
+
 // --- the switch ---
 
 Outcome<void> switch_root(const UniqueFd& root) {
@@ -385,7 +399,10 @@ Outcome<HostParts> prepare_host_parts(const RunConfig& config, const IdMaps& map
   return out;
 }
 
-Outcome<void> make_mount_points(int root, const HostParts& parts) {
+Outcome<void> make_mount_points(int root, const RunConfig& config, const HostParts& parts) {
+  if (config.make_workdir) {
+    LFS_TRY(make_place(root, config.workdir, /*directory=*/true));
+  }
   for (const PreparedVolume& volume : parts.volumes) {
     LFS_ASSIGN(const bool directory, is_directory(volume));
     LFS_TRY(make_place(root, volume.volume.target, directory));
@@ -413,12 +430,14 @@ Outcome<void> enter_root(const RunConfig& config, const std::string& root, HostP
   LFS_TRY(mount_proc(top.get(), config.own.pid));
   LFS_TRY(mount_sys(top.get(), config.own.net));
   LFS_TRY(mount_cgroups(top.get(), host_mounts, config.own.cgroup));
+  LFS_TRY(cover_proc_files(top.get(), parts.proc_files));
   LFS_TRY(mount_dev(top.get(), parts));
   for (const PreparedVolume& volume : parts.volumes) {
     LFS_TRY(mount_volume(top.get(), volume));
   }
   parts.devices.clear();
   parts.volumes.clear();
+  parts.proc_files.clear();
   return switch_root(top);
 }
 

@@ -8,6 +8,7 @@
 #include "layers/sys/unique_fd.h"
 #include "tools/common/problem.h"
 #include "tools/run/id_map.h"
+#include "tools/run/procfs/proc_files.h"
 #include "tools/run/run_config.h"
 
 namespace layerfs::run {
@@ -26,6 +27,7 @@ struct PreparedVolume {
 struct HostParts {
   std::vector<DeviceNode> devices;
   std::vector<PreparedVolume> volumes;
+  std::vector<ProcFile> proc_files;
   std::string tty_group;  // the gid of devpts, if it is mapped
 };
 
@@ -33,9 +35,9 @@ struct HostParts {
 // error that names it.
 Outcome<HostParts> prepare_host_parts(const RunConfig& config, const IdMaps& maps);
 
-// The mount points of the volumes in the merged root `root` (a descriptor), made where
-// they are missing.
-Outcome<void> make_mount_points(int root, const HostParts& parts);
+// The mount points of the volumes in the merged root `root` (a descriptor), and the working
+// directory that an image promises, made where they are missing.
+Outcome<void> make_mount_points(int root, const RunConfig& config, const HostParts& parts);
 
 // Turns the calling process's mount namespace into the container's and its working
 // directory into "/". `root`: where the merged layers are mounted.

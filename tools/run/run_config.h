@@ -56,6 +56,8 @@ struct RunConfig {
   std::string name;                 // "": an id is made up
   std::vector<std::string> layers;  // top first
   std::string upper;                // "": a throw-away one
+  std::string image;                // "": none; its layers are below the others
+  std::string store;                // where it is unpacked; "": the usual place
   bool read_only = false;
 
   NamespaceChoice own;
@@ -64,6 +66,7 @@ struct RunConfig {
   std::vector<Volume> volumes;
   std::vector<std::string> environment;  // NAME=VALUE, later ones win
   std::string workdir;                   // "": /
+  bool make_workdir = false;             // the image has promised it
   std::string user;                      // "": 0:0
   std::vector<RLimit> limits;
 
@@ -83,6 +86,7 @@ struct RunConfig {
   bool detach = false;
   std::string log_file;  // of a detached container; "": NAME.log beside its state
 
+  std::optional<std::string> entrypoint;  // in place of the image's
   std::vector<std::string> command;
 };
 

@@ -34,7 +34,10 @@ UniqueFd file_in_memory() {
   return fd;
 }
 
-bool is_sealed(int fd) { return (::fcntl(fd, F_GET_SEALS) & kSeals) == kSeals; }
+bool is_sealed(int fd) {
+  const int seals = ::fcntl(fd, F_GET_SEALS);  // -1: no file in memory at all
+  return seals >= 0 && (seals & kSeals) == kSeals;
+}
 
 Outcome<std::string> own_folder() {
   std::array<char, PATH_MAX> path{};
@@ -78,9 +81,9 @@ Outcome<void> run_from_sealed_copy(char** argv) {
   return cannot("run the sealed copy of the program");
 }
 
-Outcome<std::string> find_own_daemon() {
+Outcome<std::string> find_own_program(const std::string& name) {
   const char* folder = std::getenv(kFolderVariable);  // NOLINT(concurrency-mt-unsafe)
-  return folder == nullptr ? find_daemon() : find_daemon_from(folder);
+  return find_beside(name, folder == nullptr ? std::string() : folder);
 }
 
 }  // namespace layerfs::run

@@ -11,7 +11,7 @@ namespace layerfs::run {
 // Starts the program again from a sealed copy, unless that is what runs already.
 Outcome<void> run_from_sealed_copy(char** argv);
 
-// layerfsd, by where the program was started from.
-Outcome<std::string> find_own_daemon();
+// Another of our programs, by where this one was started from.
+Outcome<std::string> find_own_program(const std::string& name);
 
 }  // namespace layerfs::run

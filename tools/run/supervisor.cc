@@ -26,6 +26,7 @@
 #include "tools/run/ending.h"
 #include "tools/run/exit_code.h"
 #include "tools/run/pasta.h"
+#include "tools/run/procfs/proc_files.h"
 #include "tools/run/state.h"
 
 namespace layerfs::run {
@@ -76,16 +77,25 @@ class Supervisor {
     LFS_TRY(fill_init_layer(config(), start_.places));
     LFS_TRY(groups_.make(config().name, config().limits_of_groups));
     for (const std::string& why : groups_.left_out()) {
-      const std::string line = "layerfs-run: warning: " + why + "\n";
-      ignore(
-          ::write(STDERR_FILENO, line.data(), line.size()) < 0 ? Status(Errno::last()) : Status(),
-          "nobody reads it");
+      warn(why);
     }
     LFS_TRY(mount_layers());
     for (const pid_t daemon : children()) {
       LFS_TRY(groups_.add_daemon(daemon));
     }
+    if (!groups_.payload().empty()) {
+      const auto done = proc_files_.start(start_.places.state + "/proc", groups_.payload_dirs());
+      if (!done) {
+        warn("/proc shows the machine's use, not the container's: " + done.error().message);
+      }
+    }
     return {};
+  }
+
+  static void warn(const std::string& what) {
+    const std::string line = "layerfs-run: warning: " + what + "\n";
+    ignore(::write(STDERR_FILENO, line.data(), line.size()) < 0 ? Status(Errno::last()) : Status(),
+           "nobody reads it");
   }
 
   Outcome<void> enter_user_namespace() {
@@ -114,6 +124,11 @@ class Supervisor {
     mount.init = start_.places.init;
     mount.mountpoint = start_.places.root;
     mount.mount_flags = {"nodev"};
+    LFS_ASSIGN(const IdMaps maps, identity_maps());
+    if (mapped_from_zero(maps.uids) == 1) {
+      // Owners that this user namespace does not have would make their files unusable.
+      mount.squash_uid = mount.squash_gid = 0;
+    }
     LFS_TRY(start_daemon(mount, DaemonStart{.program = start_.daemon}));
     mounted_ = true;
     return {};
@@ -122,12 +137,13 @@ class Supervisor {
   Outcome<void> start_container() {
     LFS_ASSIGN(const IdMaps maps, identity_maps());
     LFS_ASSIGN(HostParts parts, prepare_host_parts(config(), maps));
+    parts.proc_files = proc_files_.take_files();
     {
       const auto root = sys::open_path(start_.places.root, O_PATH | O_DIRECTORY);
       if (!root) {
         return failed("cannot open the merged layers: " + describe(root.error()));
       }
-      LFS_TRY(make_mount_points(root->get(), parts));
+      LFS_TRY(make_mount_points(root->get(), config(), parts));
     }
     LFS_ASSIGN(auto ends, Channel::pair());
     LFS_TRY(clone_container(std::move(ends.second), std::move(parts), ends.first));
@@ -165,7 +181,8 @@ class Supervisor {
     flags |= own.net ? std::uint64_t{CLONE_NEWNET} : 0;
     flags |= own.uts ? std::uint64_t{CLONE_NEWUTS} : 0;
     flags |= own.ipc ? std::uint64_t{CLONE_NEWIPC} : 0;
-    flags |= own.time ? std::uint64_t{CLONE_NEWTIME} : 0;
+    // With an init it makes its own, of which it sets the clock.
+    flags |= own.time && !config().init ? std::uint64_t{CLONE_NEWTIME} : 0;
     return flags;
   }
 
@@ -194,9 +211,10 @@ class Supervisor {
   void watch(Ending& ending) {
     bool listening = true;
     while (true) {
-      std::array<pollfd, 3> items{{{container_channel_.fd(), POLLIN, 0},
+      std::array<pollfd, 4> items{{{container_channel_.fd(), POLLIN, 0},
                                    {listening ? start_.channel.fd() : -1, POLLIN, 0},
-                                   {container_fd_.get(), POLLIN, 0}}};
+                                   {container_fd_.get(), POLLIN, 0},
+                                   {proc_files_.watch(), POLLIN, 0}}};
       if (::poll(items.data(), items.size(), -1) < 0) {
         continue;
       }
@@ -205,6 +223,10 @@ class Supervisor {
         if (!listening) {
           kill_container();
         }
+      }
+      if (items[3].revents != 0) {
+        // An init lets nobody look at it; its first child is in the same namespaces.
+        proc_files_.uncover(config().init ? first_child_of(container_) : container_);
       }
       // What it said before its end is heard first.
       if (items[0].revents != 0) {
@@ -305,6 +327,7 @@ class Supervisor {
     for (const pid_t helper : helpers_) {
       ::kill(helper, SIGTERM);
     }
+    proc_files_.stop();
     if (mounted_) {
       ::umount2(start_.places.root.c_str(), MNT_DETACH);
     }
@@ -315,6 +338,7 @@ class Supervisor {
 
   SupervisorStart& start_;
   Cgroups groups_;
+  ProcFiles proc_files_;
   std::vector<pid_t> helpers_;
   bool mounted_ = false;
   bool refused_ = false;

@@ -1,6 +1,7 @@
 """Containers for the tests: a root of busybox alone, and who starts layerfs-run."""
 import os
 import pathlib
+import pwd
 import shutil
 import signal
 import subprocess
@@ -9,8 +10,36 @@ import tempfile
 import time
 
 SKIP = 77
+
+
+class Skip(Exception):
+    """Why a test cannot run here."""
+
+
 BUSYBOX = "/bin/busybox"
-USER = 12345
+USER = 12345  # has one id only
+RANGED = "layerfs-test"  # has ranges in /etc/subuid and /etc/subgid
+
+
+def _ranged_user():
+    """The uid of a real user with subordinate ids, made if it is missing."""
+    if not shutil.which("newuidmap"):
+        skip("newuidmap is missing (Debian package uidmap)")
+    try:
+        found = pwd.getpwnam(RANGED)
+    except KeyError:
+        subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", RANGED], check=True)
+        found = pwd.getpwnam(RANGED)
+    for path, option in (("/etc/subuid", "--add-subuids"), ("/etc/subgid", "--add-subgids")):
+        if f"{RANGED}:" not in pathlib.Path(path).read_text():
+            subprocess.run(["usermod", option, "100000-165535", RANGED], check=True)
+    return found.pw_uid
+
+
+def as_root_only(test):
+    """Of a test that says nothing about unprivileged callers."""
+    test.root_only = True
+    return test
 
 
 def skip(reason):
@@ -19,7 +48,7 @@ def skip(reason):
 
 
 class Ground:
-    """A temporary directory with the root, and the caller ("root" or "user")."""
+    """A temporary directory with the root, and the caller: "root", "user" or "ranged"."""
 
     def __init__(self, binaries, caller):
         self.program = f"{binaries}/layerfs-run"
@@ -30,18 +59,38 @@ class Ground:
             skip("there is no /dev/fuse")
         if not os.path.exists(BUSYBOX):
             skip(f"{BUSYBOX} is missing (Debian package busybox-static)")
+        self.uid = {"root": lambda: 0, "user": lambda: USER, "ranged": _ranged_user}[caller]()
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="layerfs-run-test."))
         self.dir.chmod(0o755)
         self.layer = self.dir / "layer"
         self.make_layer()
         self.own = self.dir / "own"
         self.own.mkdir(mode=0o755)
-        if caller == "user":
-            os.chown(self.own, USER, USER)
+        os.chown(self.own, self.uid, self.uid)
+        self.groups = []
         self.environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR": str(self.own)}
-        if caller == "user":
+        if caller != "root":
             self.environment["XDG_RUNTIME_DIR"] = str(self.own)
             self.private_fuse_device()
+
+    def delegate_groups(self):
+        """Control groups (v1) of the caller's own, in which it starts what it starts."""
+        for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, own = line.split(":", 2)
+            parent = pathlib.Path(f"/sys/fs/cgroup/{controllers}{own}")
+            if controllers and "=" not in controllers and (parent / "tasks").exists():
+                group = parent / f"delegated-{self.dir.name}"
+                group.mkdir()
+                self.groups.append(group)
+                for name in ("cpuset.mems", "cpuset.cpus"):
+                    if controllers == "cpuset":
+                        (group / name).write_text((parent / name).read_text())
+                for path in (group, group / "cgroup.procs", group / "tasks"):
+                    os.chown(path, self.uid, self.uid)
+
+    def enter_groups(self):
+        for group in self.groups:
+            (group / "cgroup.procs").write_text(str(os.getpid()))
 
     def private_fuse_device(self):
         """This process's /dev/fuse becomes one for everybody, as udev makes it."""
@@ -71,8 +120,7 @@ class Ground:
         (self.layer / "etc/passwd").write_text(
             "root:x:0:0:root:/root:/bin/sh\nbob:x:1000:1000::/home:/bin/sh\n")
         (self.layer / "etc/group").write_text("root:x:0:\nbob:x:1000:\nwheel:x:50:bob\n")
-        if self.caller == "user":
-            subprocess.run(["chown", "-hR", f"{USER}:{USER}", str(self.layer)], check=True)
+        subprocess.run(["chown", "-hR", f"{self.uid}:{self.uid}", str(self.layer)], check=True)
 
     def words(self, *arguments, layers=None):
         return [self.program, "--layers", str(layers or self.layer), *map(str, arguments)]
@@ -82,8 +130,10 @@ class Ground:
         options.setdefault("stdout", subprocess.PIPE)
         options.setdefault("stderr", subprocess.PIPE)
         options.setdefault("env", self.environment)
-        if self.caller == "user":
-            options.update(user=USER, group=USER, extra_groups=[])
+        if self.caller != "root":
+            options.update(user=self.uid, group=self.uid, extra_groups=[])
+        if self.groups:
+            options["preexec_fn"] = self.enter_groups
         return subprocess.Popen(words or self.words(*arguments, layers=layers), text=True,
                                 cwd="/", **options)
 
@@ -119,6 +169,16 @@ class Ground:
                 found.append(f"{entry.name} {command.replace(bytes(1), b' ').decode()}")
         return found
 
+    def end_all(self):
+        """What a failed test has left running."""
+        for line in self.leftovers():
+            word = line.split()[0]
+            if word.isdigit():
+                try:
+                    os.kill(int(word), signal.SIGTERM)
+                except ProcessLookupError:
+                    pass
+
     def wait_until_clean(self, seconds=15):
         limit = time.monotonic() + seconds
         while self.leftovers() and time.monotonic() < limit:
@@ -126,6 +186,13 @@ class Ground:
         assert not self.leftovers(), f"left behind: {self.leftovers()}"
 
     def close(self):
+        for group in self.groups:
+            for _ in range(50):
+                try:
+                    group.rmdir()
+                    break
+                except OSError:
+                    time.sleep(0.1)
         for _ in range(5):
             shutil.rmtree(self.dir, ignore_errors=True)
             if not self.dir.exists():
@@ -147,29 +214,37 @@ def expect(process, code=0, out=None):
 
 
 def main(tests, argv):
-    """check SUBJECT --binaries DIR --as root|user [NAME...]"""
+    """check SUBJECT --binaries DIR --as root|user|ranged [NAME...]"""
     import argparse
     parser = argparse.ArgumentParser()
     parser.add_argument("--binaries", required=True)
-    parser.add_argument("--as", dest="caller", choices=["root", "user"], default="root")
+    parser.add_argument("--as", dest="caller", choices=["root", "user", "ranged"], default="root")
     parser.add_argument("names", nargs="*")
     given = parser.parse_args(argv)
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     ground = Ground(given.binaries, given.caller)
     failed = 0
+    left_out = []
     try:
         for test in tests:
             if given.names and test.__name__ not in given.names:
                 continue
+            if given.caller != "root" and getattr(test, "root_only", False):
+                continue
             begin = time.monotonic()
             try:
-                reason = test(ground)
+                test(ground)
+            except Skip as reason:
+                left_out.append(f"{test.__name__}: {reason}")
+                continue
             except AssertionError as error:
                 failed += 1
                 print(f"FAILED {test.__name__}: {error}", flush=True)
+                ground.end_all()
                 continue
-            what = f"left out ({reason})" if reason else "ok"
-            print(f"{what}  {test.__name__}  {time.monotonic() - begin:.2f} s", flush=True)
+            print(f"ok  {test.__name__}  {time.monotonic() - begin:.2f} s", flush=True)
     finally:
         ground.close()
-    return 1 if failed else 0
+    for line in left_out:
+        print(f"SKIP: {line}", flush=True)
+    return 1 if failed else SKIP if left_out else 0
