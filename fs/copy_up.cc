@@ -96,17 +96,17 @@ Status FileSystem::copy_up(NodeId id, Need need, std::uint64_t keep_bytes) {
       return {};
     }
     fill = !node->is_below();
+    const bool may_stay_below = need == Need::Attributes && options_.metacopy &&
+                                upper_->marks().has_xattrs() && node->parent != nullptr;
+    if (!fill && may_stay_below && node->type == DT_REG) {
+      return copy_up_file(*node, CopyContent::None, lock);
+    }
     if (!fill) {
       LFS_ASSIGN(const Located located, locate(*node));
       LFS_ASSIGN(const struct statx st, sys::stat_at(located.at()));
-      const bool has_data = S_ISREG(st.stx_mode) && st.stx_size > 0 && keep_bytes > 0;
-      const bool may_stay_below = need == Need::Attributes && options_.metacopy &&
-                                  upper_->marks().has_xattrs() && node->parent != nullptr;
+      const bool has_data = node->type == DT_REG && st.stx_size > 0 && keep_bytes > 0;
       if (!has_data) {
         return copy_up_file(*node, CopyContent::All, lock);
-      }
-      if (may_stay_below) {
-        return copy_up_file(*node, CopyContent::None, lock);
       }
     }
   }
@@ -192,8 +192,9 @@ Status FileSystem::publish_copy(Node& node, Staged& staged, const struct statx& 
 Status FileSystem::copy_up_file(Node& node, CopyContent content, const ExclusiveTree& lock) {
   LFS_ASSIGN(const Located located, locate(node));
   LFS_ASSIGN(CopySource source, copy_source(located, node));
-  const bool metadata_only = content == CopyContent::None;
-  source.content = content;
+  // An empty file has nothing to leave below.
+  const bool metadata_only = content == CopyContent::None && source.st.stx_size > 0;
+  source.content = metadata_only ? CopyContent::None : CopyContent::All;
   source.size = metadata_only ? source.st.stx_size : 0;
   LFS_ASSIGN(Staged staged, upper_->stage_copy(source));
   if (metadata_only && is_indexable(source.st)) {
