@@ -238,6 +238,15 @@ Outcome<void> Cgroups::make(const std::string& name, const Limits& limits) {
   LFS_ASSIGN(const std::string membership, read_text("/proc/self/cgroup"));
   places_ = find_cgroup_places(mounts, membership);
   const bool v1 = places_.contains("memory") || places_.contains("cpu") || places_.contains("pids");
+  if (!limits.devices.empty() && !places_.contains("devices")) {
+    const std::string why =
+        "cannot set --device-allow: the machine has no devices controller of version 1, and "
+        "programs for version 2 are not made";
+    if (!limits.best_effort) {
+      return failed(why + "; --cgroups best-effort shows the device without");
+    }
+    left_out_.push_back(why);
+  }
   LFS_ASSIGN(const auto writes, writes_for(limits, v1 ? CgroupVersion::V1 : CgroupVersion::V2));
   for (const CgroupWrite& write : writes) {
     const auto done = apply(write, name);

@@ -114,6 +114,22 @@ void io(Values& values, CgroupVersion version) {
   }
 }
 
+// What every container has: the nodes of its /dev, its terminals, and making nodes, which
+// its capabilities decide.
+void devices(Values& values, CgroupVersion version) {
+  if (values.limits.devices.empty() || version == CgroupVersion::V2) {
+    return;
+  }
+  values.add("--device-allow", "devices", "devices.deny", "a");
+  for (const char* rule : {"c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm",
+                           "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm", "c 136:* rwm"}) {
+    values.add("--device-allow", "devices", "devices.allow", rule);
+  }
+  for (const DeviceRule& device : values.limits.devices) {
+    values.add("--device-allow", "devices", "devices.allow", device.rule);
+  }
+}
+
 Outcome<std::string> device_numbers(const std::string& text) {
   if (!text.starts_with('/')) {
     const std::size_t colon = text.find(':');
@@ -157,6 +173,29 @@ std::uint64_t weight_of_shares(std::uint64_t shares) {
 
 std::uint64_t io_weight_of(std::uint64_t weight) { return 1 + (weight - 10) * 9999 / 990; }
 
+Outcome<DeviceRule> parse_device(std::string_view text) {
+  const std::size_t colon = std::min(text.find(':'), text.size());
+  const std::string path(text.substr(0, colon));
+  const std::string access(text.substr(std::min(colon + 1, text.size())));
+  if (!path.starts_with("/dev/") || path.find("/..") != std::string::npos || path.size() < 6) {
+    return usage_error("'" + path + "' is not below /dev");
+  }
+  if (access.find_first_not_of("rwm") != std::string::npos ||
+      (access.empty() && colon < text.size())) {
+    return usage_error("'" + access + "' is not of r, w and m");
+  }
+  struct stat st {};
+  if (::stat(path.c_str(), &st) < 0) {
+    return usage_error("'" + path + "': " + describe(Errno::last()));
+  }
+  if (!S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode)) {
+    return usage_error("'" + path + "' is no device");
+  }
+  return DeviceRule{
+      path, std::string(S_ISBLK(st.st_mode) ? "b " : "c ") + std::to_string(major(st.st_rdev)) +
+                ":" + std::to_string(minor(st.st_rdev)) + " " + (access.empty() ? "rwm" : access)};
+}
+
 Outcome<std::vector<IoLimit>> parse_io_limit(std::string_view text) {
   const std::size_t equals = text.find('=');
   const std::size_t colon = text.rfind(':', equals);
@@ -190,6 +229,7 @@ Outcome<std::vector<CgroupWrite>> writes_for(const Limits& limits, CgroupVersion
     values.add("--pids", "pids", "pids.max", text_of(*limits.pids == 0 ? -1 : *limits.pids, "max"));
   }
   io(values, version);
+  devices(values, version);
   return std::move(values.out);
 }
 

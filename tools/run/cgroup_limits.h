@@ -17,6 +17,12 @@ struct IoLimit {
   std::uint64_t value = 0;
 };
 
+// A device node of the host that the container gets.
+struct DeviceRule {
+  std::string path;  // below /dev
+  std::string rule;  // "c 10:229 rw", as the controller of v1 takes it
+};
+
 struct Limits {
   std::optional<std::uint64_t> memory;
   // Memory and swap together, as docker has it; -1: no limit.
@@ -27,11 +33,12 @@ struct Limits {
   std::optional<std::int64_t> pids;  // 0 or less: no limit
   std::vector<IoLimit> io;
   std::optional<std::uint64_t> io_weight;  // 10 to 1000
+  std::vector<DeviceRule> devices;
   bool best_effort = false;
 
   bool any() const {
     return memory || memory_swap || cpus || cpu_shares || !cpuset.empty() || pids || !io.empty() ||
-           io_weight;
+           io_weight || !devices.empty();
   }
 };
 
@@ -56,6 +63,9 @@ Outcome<std::vector<CgroupWrite>> writes_for(const Limits& limits, CgroupVersion
 std::uint64_t weight_of_shares(std::uint64_t shares);
 // io.weight (1 to 10000) of a v1 weight (10 to 1000).
 std::uint64_t io_weight_of(std::uint64_t weight);
+
+// PATH[:ACCESS], ACCESS of r, w and m.
+Outcome<DeviceRule> parse_device(std::string_view text);
 
 // "64:rbps=1m,wiops=100" with a device node or MAJOR:MINOR before the first key.
 Outcome<std::vector<IoLimit>> parse_io_limit(std::string_view text);

@@ -130,7 +130,7 @@ Outcome<void> go_to(const std::string& folder) {
 Outcome<void> give_up_rights(const CommandSetup& setup) {
   const bool early = !setup.no_new_privs;
   if (early) {
-    LFS_TRY(load_seccomp(setup.seccomp, setup.capabilities));
+    LFS_TRY(load_seccomp(setup.seccomp));
   }
   LFS_TRY(limit_bounding_set(setup.capabilities));
   LFS_TRY(set_user(setup.user));
@@ -142,7 +142,7 @@ Outcome<void> give_up_rights(const CommandSetup& setup) {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
     return cannot("give up new privileges");
   }
-  return load_seccomp(setup.seccomp, setup.capabilities);
+  return load_seccomp(setup.seccomp);
 }
 
 std::string value_of(const std::vector<std::string>& environment, std::string_view name) {

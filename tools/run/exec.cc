@@ -187,7 +187,8 @@ Ending run_in_container(const ContainerState& state, const ExecRequest& request,
 
 Outcome<int> exec_in_container(const ContainerState& state, const ExecRequest& request,
                                const Streams& streams) {
-  LFS_ASSIGN(const SeccompChoice seccomp, choose_seccomp(state.config.seccomp));
+  LFS_ASSIGN(const SeccompChoice seccomp,
+             choose_seccomp(state.config.seccomp, state.config.capabilities));
   Follower follower(streams, -1);
   return follower.follow(
       [&](Channel channel) {

@@ -64,7 +64,7 @@ int Follower::follow(const std::function<void(Channel)>& work,
     turn();
   }
   terminal_.finish();
-  end_children(reported_ ? kPatience : std::chrono::seconds(0));
+  end_children(kPatience);
   if (!reported_) {
     abandoned();
     return fail("the container's supervisor was killed; the container was ended");

@@ -23,7 +23,7 @@ namespace {
 Outcome<int> run_to_the_end(const RunConfig& config, const Streams& streams,
                             std::function<void()> started) {
   LFS_ASSIGN(const std::string daemon, find_own_program("layerfsd"));
-  LFS_ASSIGN(SeccompChoice seccomp, choose_seccomp(config.seccomp));
+  LFS_ASSIGN(SeccompChoice seccomp, choose_seccomp(config.seccomp, config.capabilities));
   LFS_ASSIGN(const Places places, make_places(config.name, config.upper.empty()));
   Follower follower(streams, config.status_fd);
   follower.on_start(std::move(started));
@@ -80,6 +80,10 @@ Outcome<int> run_detached(const RunConfig& config, const Streams& streams) {
       streams.err << "layerfs-run: " << code.error().message << '\n';
     }
     streams.err.flush();
+    // One that did not start leaves it to the caller, who shows it.
+    if (config.remove_log && !writer) {
+      ::unlink(log.c_str());
+    }
     ::_exit(code ? *code : kLauncherFailed);
   }
   writer.reset();
@@ -95,6 +99,8 @@ Outcome<int> run_detached(const RunConfig& config, const Streams& streams) {
   if (said && *said) {
     streams.err << **said;
   }
+  // It has told all it has.
+  ::unlink(log.c_str());
   return exit_code_of(status);
 }
 

@@ -235,6 +235,26 @@ Outcome<std::uint64_t> parse_size(std::string_view text) {
   return *value << shift;
 }
 
+Outcome<std::uint64_t> parse_rate(std::string_view text) {
+  constexpr std::string_view kUnits = "kmg";
+  std::string_view digits = text;
+  std::uint64_t factor = 1;
+  const std::size_t unit = text.empty() ? std::string_view::npos : kUnits.find(text.back());
+  if (unit != std::string_view::npos) {
+    digits.remove_suffix(1);
+    for (std::size_t i = 0; i <= unit; ++i) {
+      factor *= 1000;
+    }
+  }
+  const auto value = number<std::uint64_t>(digits);
+  constexpr std::uint64_t kLeast = 8000;
+  constexpr std::uint64_t kMost = 1'000'000'000'000;
+  if (!value || *value > kMost / factor || *value * factor < kLeast) {
+    return usage_error("'" + std::string(text) + "' is no number of bits a second, as 10m");
+  }
+  return *value * factor;
+}
+
 Outcome<Port> parse_port(std::string_view text) {
   Port out;
   std::string_view rest = text;

@@ -24,6 +24,8 @@ Outcome<std::vector<std::string>> parse_environment_file(std::string_view text);
 Outcome<std::vector<std::string>> parse_environment(std::string_view text);
 // "512m": bytes; b, k, m, g and t mean powers of 1024.
 Outcome<std::uint64_t> parse_size(std::string_view text);
+// "10m": bits a second; k, m and g mean powers of 1000, as networks have it.
+Outcome<std::uint64_t> parse_rate(std::string_view text);
 // [ADDRESS:]HOST:CONTAINER[/udp|/tcp] or PORT alone.
 Outcome<Port> parse_port(std::string_view text);
 // A host name of letters, digits, '-' and '.', at most 64 characters.

@@ -185,7 +185,9 @@ OptionGroup RunOptions::process_options() {
                    config_.log_file = absolute(std::string(text));
                    return {};
                  }),
-          flag("rm", '\0', "For docker's users: nothing of a container stays anyway.", remove_),
+          flag("rm", '\0',
+               "Remove the log of a detached command at its end; nothing else stays anyway.",
+               config_.remove_log),
           flag("no-init", '\0',
                "The command is process 1 itself; else an init reaps and hands signals on.",
                config_.init, false),
@@ -203,6 +205,9 @@ OptionGroup RunOptions::isolation_options() {
           valued("publish", 'p', "[ADDRESS:]HOST:CONTAINER[/udp]",
                  "With pasta: connections to the host's port HOST come to CONTAINER.",
                  onto(config_.ports, parse_port)),
+          valued("net-rate", '\0', "RATE",
+                 "With pasta: the most bits a second, each way, as 10m; by tc(8).",
+                 optional_into(config_.net_rate, parse_rate)),
           flag("share-user", '\0', "Keep the caller's user namespace.", own.user, false),
           flag("share-pid", '\0', "Keep the host's processes in sight.", own.pid, false),
           flag("share-net", '\0', "As --net host.", own.net, false),
@@ -270,6 +275,10 @@ OptionGroup RunOptions::limit_options() {
                                  LFS_ASSIGN(const int n, parse_int(text, 10, 1000));
                                  return static_cast<std::uint64_t>(n);
                                })),
+          valued("device-allow", '\0', "DEVICE[:ACCESS]",
+                 "A device of the host below /dev, at the same place; ACCESS of r, w and m, all "
+                 "if left out. The container can use no others.",
+                 onto(limits.devices, parse_device)),
           valued("cgroups", '\0', "strict|best-effort",
                  "Whether a limit that cannot be set is an error (default) or left out.",
                  [&limits](std::string_view text) -> Outcome<void> {
@@ -329,6 +338,9 @@ Outcome<RunConfig> RunOptions::finish(std::vector<std::string> command) {
   }
   if (!out.ports.empty() && out.network != Network::Pasta) {
     return usage_error("--publish needs --net pasta; with --net host the ports are the host's");
+  }
+  if (out.net_rate && out.network != Network::Pasta) {
+    return usage_error("--net-rate needs --net pasta: there is no other interface of its own");
   }
   // What is wrong with the limits alone is the user's to know before anything begins.
   for (const CgroupVersion version : {CgroupVersion::V1, CgroupVersion::V2}) {

@@ -31,7 +31,6 @@ class RunOptions {
   RunConfig config_;
   std::uint64_t added_ = 0;
   std::uint64_t dropped_ = 0;
-  bool remove_ = false;
 };
 
 }  // namespace layerfs::run

@@ -263,9 +263,7 @@ Outcome<void> mount_mqueue(int root) {
 }
 
 Outcome<void> mount_device(int root, const DeviceNode& device) {
-  LFS_ASSIGN(const UniqueFd dev, open_place(root, "dev", O_DIRECTORY));
-  LFS_TRY(or_problem(sys::mknod_at({dev.get(), device.name.c_str()}, S_IFREG | 0666, 0),
-                     "make /dev/" + device.name));
+  LFS_TRY(make_place(root, "/dev/" + device.name, /*directory=*/false));
   return mount_on(root, "dev/" + device.name, device.mount);
 }
 
@@ -389,6 +387,14 @@ Outcome<HostParts> prepare_host_parts(const RunConfig& config, const IdMaps& map
         set_attributes(mount.get(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, /*recursive=*/true),
         "restrict " + path));
     out.devices.push_back({device.name, std::move(mount)});
+  }
+  for (const DeviceRule& device : config.limits_of_groups.devices) {
+    LFS_ASSIGN(UniqueFd mount,
+               or_problem(clone_mounts(AT_FDCWD, device.path.c_str()), "take " + device.path));
+    LFS_TRY(or_problem(set_attributes(mount.get(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+                                      /*recursive=*/true),
+                       "restrict " + device.path));
+    out.devices.push_back({device.path.substr(5), std::move(mount)});
   }
   for (const Volume& volume : config.volumes) {
     LFS_ASSIGN(PreparedVolume prepared, prepare_volume(volume));

@@ -82,8 +82,10 @@ struct RunConfig {
 
   Network network = Network::None;
   std::vector<Port> ports;
+  std::optional<std::uint64_t> net_rate;  // bits a second, each way
 
   bool detach = false;
+  bool remove_log = false;
   std::string log_file;  // of a detached container; "": NAME.log beside its state
 
   std::optional<std::string> entrypoint;  // in place of the image's

@@ -1,13 +1,26 @@
 #include "tools/run/seccomp.h"
 
+#include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <seccomp.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <xxhash.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <memory>
+#include <vector>
 
+#include "layers/sys/syscalls.h"
+#include "tools/run/places.h"
 #include "tools/run/seccomp_default.h"
 #include "tools/run/seccomp_profile.h"
 #include "tools/run/text_file.h"
@@ -90,50 +103,16 @@ void add_architectures(scmp_filter_ctx filter) {
   }
 }
 
-}  // namespace
+using Filter = std::unique_ptr<void, void (*)(scmp_filter_ctx)>;
 
-Outcome<SeccompChoice> choose_seccomp(const std::string& spec) {
-  if (spec == "unconfined") {
-    return SeccompChoice{.filtered = false};
-  }
-  if (spec == "default") {
-    return SeccompChoice{};
-  }
-  LFS_ASSIGN(std::string text, read_text(spec));
-  if (auto checked = parse_seccomp_profile(text, 0); !checked) {
-    return failed("'" + spec + "': " + checked.error().message);
-  }
-  return SeccompChoice{.filtered = true, .profile = std::move(text)};
-}
-
-Outcome<void> load_seccomp(const SeccompChoice& choice, std::uint64_t capabilities) {
-  if (!choice.filtered) {
-    return {};
-  }
-  SeccompProfile profile;
-  if (!choice.profile.empty()) {
-    LFS_ASSIGN(profile, parse_seccomp_profile(choice.profile, capabilities));
-  }
-  const std::uint32_t otherwise =
-      choice.profile.empty() ? SCMP_ACT_ERRNO(EPERM) : profile.default_action;
-  const std::unique_ptr<void, void (*)(scmp_filter_ctx)> filter(::seccomp_init(otherwise),
-                                                                ::seccomp_release);
-  if (!filter) {
-    return failed("cannot make the system call filter: no memory");
-  }
-  ::seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_NNP, 0);
-  ::seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);
-  add_architectures(filter.get());
-  if (choice.profile.empty()) {
-    LFS_TRY(default_rules(filter.get(), capabilities));
-  }
+Outcome<void> profile_rules(scmp_filter_ctx filter, const SeccompProfile& profile) {
   for (const SeccompRule& one : profile.rules) {
     for (const std::string& name : one.names) {
       const int number = ::seccomp_syscall_resolve_name(name.c_str());
-      if (number == __NR_SCMP_ERROR || one.action == otherwise) {
+      if (number == __NR_SCMP_ERROR || one.action == profile.default_action) {
         continue;
       }
-      const int rc = ::seccomp_rule_add_array(filter.get(), one.action, number,
+      const int rc = ::seccomp_rule_add_array(filter, one.action, number,
                                               static_cast<unsigned>(one.conditions.size()),
                                               one.conditions.data());
       if (rc < 0 && rc != -EDOM) {
@@ -141,8 +120,121 @@ Outcome<void> load_seccomp(const SeccompChoice& choice, std::uint64_t capabiliti
       }
     }
   }
-  const int rc = ::seccomp_load(filter.get());
-  return rc < 0 ? Outcome<void>(cannot("set the system call filter", rc)) : Outcome<void>();
+  return {};
+}
+
+// `profile`: its text; "": the built-in one.
+Outcome<std::string> compile(const std::string& profile, std::uint64_t capabilities) {
+  SeccompProfile parsed;
+  if (!profile.empty()) {
+    LFS_ASSIGN(parsed, parse_seccomp_profile(profile, capabilities));
+  }
+  const Filter filter(
+      ::seccomp_init(profile.empty() ? SCMP_ACT_ERRNO(EPERM) : parsed.default_action),
+      ::seccomp_release);
+  if (!filter) {
+    return failed("cannot make the system call filter: no memory");
+  }
+  ::seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);
+  add_architectures(filter.get());
+  LFS_TRY(profile.empty() ? default_rules(filter.get(), capabilities)
+                          : profile_rules(filter.get(), parsed));
+  const UniqueFd file(::memfd_create("seccomp", MFD_CLOEXEC));
+  if (!file) {
+    return cannot("make a file in memory", -errno);
+  }
+  if (const int rc = ::seccomp_export_bpf(filter.get(), file.get()); rc < 0) {
+    return cannot("make the system call filter", rc);
+  }
+  if (::lseek(file.get(), 0, SEEK_SET) < 0) {
+    return cannot("read the system call filter", -errno);
+  }
+  return read_text_fd(file.get(), "the system call filter");
+}
+
+// What the filter depends on: the profile and the capabilities, and the programs that make
+// it of them.
+Outcome<std::string> cache_name(const std::string& profile, std::uint64_t capabilities) {
+  const auto self = sys::open_path("/proc/self/exe", O_RDONLY);
+  const auto st = self ? sys::stat_at({self->get()}) : Result<struct statx>(self.error());
+  if (!st) {
+    return cannot("look at /proc/self/exe", st.error().value());
+  }
+  void* const image = ::mmap(nullptr, st->stx_size, PROT_READ, MAP_PRIVATE, self->get(), 0);
+  if (image == MAP_FAILED) {
+    return cannot("look at /proc/self/exe", errno);
+  }
+  const std::uint64_t program = ::XXH3_64bits(image, st->stx_size);
+  ::munmap(image, st->stx_size);
+  const scmp_version* const library = ::seccomp_version();
+  const std::string key = std::to_string(program) + " " + std::to_string(capabilities) + " " +
+                          std::to_string(library->major) + "." + std::to_string(library->minor) +
+                          "." + std::to_string(library->micro) + " " + profile;
+  const XXH128_hash_t hash = ::XXH3_128bits(key.data(), key.size());
+  std::array<char, 64> name{};
+  std::snprintf(name.data(), name.size(), "/.seccomp-%016llx%016llx",
+                static_cast<unsigned long long>(hash.high64),
+                static_cast<unsigned long long>(hash.low64));
+  LFS_ASSIGN(const std::string home, state_home());
+  return home + name.data();
+}
+
+// A filter that was cut off, say by a full disk, must not be taken for a whole one.
+bool is_whole(const std::string& program) {
+  return !program.empty() && program.size() % sizeof(sock_filter) == 0 &&
+         program.size() / sizeof(sock_filter) <= BPF_MAXINSNS;
+}
+
+void keep(const std::string& path, const std::string& program) {
+  const std::string next = path + "." + std::to_string(::getpid());
+  const auto made = make_text(next, program, 0600);
+  if (!made || ::rename(next.c_str(), path.c_str()) < 0) {
+    ::unlink(next.c_str());
+  }
+}
+
+}  // namespace
+
+Outcome<SeccompChoice> choose_seccomp(const std::string& spec, std::uint64_t capabilities) {
+  if (spec == "unconfined") {
+    return SeccompChoice{.filtered = false};
+  }
+  std::string profile;
+  if (spec != "default") {
+    LFS_ASSIGN(profile, read_text(spec));
+    if (profile.empty()) {
+      return failed("'" + spec + "' is empty; --seccomp unconfined is without a filter");
+    }
+  }
+  SeccompChoice out;
+  LFS_ASSIGN(const std::string place, cache_name(profile, capabilities));
+  LFS_ASSIGN(auto kept, read_text_if_there(place));
+  if (kept && is_whole(*kept)) {
+    out.program = *std::move(kept);
+    return out;
+  }
+  auto made = compile(profile, capabilities);
+  if (!made) {
+    return profile.empty() ? made.error() : failed("'" + spec + "': " + made.error().message);
+  }
+  out.program = *std::move(made);
+  keep(place, out.program);
+  return out;
+}
+
+Outcome<void> load_seccomp(const SeccompChoice& choice) {
+  if (!choice.filtered) {
+    return {};
+  }
+  std::vector<sock_filter> instructions(choice.program.size() / sizeof(sock_filter));
+  if (!is_whole(choice.program)) {
+    return failed("the system call filter is not whole");
+  }
+  std::memcpy(instructions.data(), choice.program.data(), choice.program.size());
+  const sock_fprog program{static_cast<unsigned short>(instructions.size()), instructions.data()};
+  return ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0
+             ? Outcome<void>(cannot("set the system call filter", -errno))
+             : Outcome<void>();
 }
 
 }  // namespace layerfs::run

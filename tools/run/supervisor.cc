@@ -25,6 +25,8 @@
 #include "tools/run/container.h"
 #include "tools/run/ending.h"
 #include "tools/run/exit_code.h"
+#include "tools/run/guardian.h"
+#include "tools/run/net_rate.h"
 #include "tools/run/pasta.h"
 #include "tools/run/procfs/proc_files.h"
 #include "tools/run/state.h"
@@ -79,8 +81,9 @@ class Supervisor {
     for (const std::string& why : groups_.left_out()) {
       warn(why);
     }
+    LFS_TRY(guardian_.start([this] { clean_up_after_supervisor(); }));
     LFS_TRY(mount_layers());
-    for (const pid_t daemon : children()) {
+    for (const pid_t daemon : children_called("layerfsd")) {
       LFS_TRY(groups_.add_daemon(daemon));
     }
     if (!groups_.payload().empty()) {
@@ -170,7 +173,14 @@ class Supervisor {
         helpers_.push_back(pid);
       }
     }
-    return done;
+    LFS_TRY(done);
+    const auto limited =
+        config().net_rate ? limit_rate(container_, *config().net_rate) : Outcome<void>();
+    if (limited || !config().limits_of_groups.best_effort) {
+      return limited;
+    }
+    warn(limited.error().message);
+    return {};
   }
 
   std::uint64_t clone_flags() const {
@@ -323,6 +333,15 @@ class Supervisor {
     }
   }
 
+  // In the guardian. The container's first process has died with the supervisor; unmounted,
+  // the daemon ends too.
+  void clean_up_after_supervisor() {
+    ::umount2((start_.places.state + "/proc").c_str(), MNT_DETACH);
+    ::umount2(start_.places.root.c_str(), MNT_DETACH);
+    ignore(groups_.remove(), "nobody is left to be told");
+    ignore(remove_places(start_.places), "nobody is left to be told");
+  }
+
   Outcome<void> clean_up() {
     for (const pid_t helper : helpers_) {
       ::kill(helper, SIGTERM);
@@ -331,6 +350,7 @@ class Supervisor {
     if (mounted_) {
       ::umount2(start_.places.root.c_str(), MNT_DETACH);
     }
+    guardian_.dismiss();
     end_children(kDaemonPatience);
     LFS_TRY(groups_.remove());
     return remove_places(start_.places);
@@ -338,6 +358,7 @@ class Supervisor {
 
   SupervisorStart& start_;
   Cgroups groups_;
+  Guardian guardian_;
   ProcFiles proc_files_;
   std::vector<pid_t> helpers_;
   bool mounted_ = false;

@@ -155,7 +155,8 @@ class Ground:
     def leftovers(self):
         """What a container that is gone must not leave: directories, mounts, processes."""
         found = [str(p) for p in self.own.rglob("layerfs-run*") if p.name != "layerfs-run"]
-        found += [str(p) for p in (self.own / "layerfs-run").glob("*")]
+        # Filters that are kept for the next start have a dot.
+        found += [str(p) for p in (self.own / "layerfs-run").glob("[!.]*")]
         for line in pathlib.Path("/proc/mounts").read_text().splitlines():
             if "fuse.layerfs" in line and "layerfs-run" in line:
                 found.append(line)

@@ -87,3 +87,12 @@ TEST_CASE("option syntax: a port is HOST:CONTAINER with an address and a protoco
     CHECK_FALSE(parse_port(text));
   }
 }
+
+TEST_CASE("run options: a rate is in bits, with powers of 1000") {
+  CHECK(*parse_rate("10m") == 10'000'000);
+  CHECK(*parse_rate("8000") == 8000);
+  CHECK(*parse_rate("2g") == 2'000'000'000);
+  for (const char* wrong : {"", "m", "10x", "-1m", "7999", "10mm", "99999999999999g"}) {
+    CHECK_FALSE(parse_rate(wrong));
+  }
+}
