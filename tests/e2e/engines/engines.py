@@ -29,17 +29,65 @@ def skip(reason):
     sys.exit(SKIP)
 
 
+# Where the tests on a Debian root keep theirs, and the layer that is a whole system.
+DEBIAN_LAYER = (pathlib.Path(os.environ.get("LAYERFS_E2E_DIR", "/var/tmp/layerfs-e2e"))
+                / "root" / "root" / "layer1")
+
+# Installs, upgrades nothing and removes; what tells of the time or of inode numbers goes.
+DEBIAN_FORGET = ("rm -rf /var/log/* /var/lib/apt/lists /var/cache/apt/*.bin "
+                 "/var/cache/ldconfig /var/lib/dpkg/*-old /tmp/*")
+DEBIAN_DOCKERFILE = f"""FROM scratch
+ADD base.tar /
+ENV DEBIAN_FRONTEND=noninteractive
+COPY layerfs-greeting.deb /tmp/
+RUN apt-get -o APT::Sandbox::User=root -q -y --no-install-recommends install /tmp/layerfs-greeting.deb && {DEBIAN_FORGET}
+RUN apt-get -q -y purge nano && {DEBIAN_FORGET}
+RUN useradd -m bob && chown -R bob /usr/share/layerfs-greeting && mv /usr/share/layerfs-greeting /srv/moved && rm -f /etc/*- && {DEBIAN_FORGET}
+COPY --chown=bob:games Dockerfile /srv/copied
+RUN rm -rf /usr/share/common-licenses && mkdir /usr/share/common-licenses && chmod 700 /srv
+"""
+
+
+def make_debian_context(directory):
+    """What a build on a Debian root needs, or why it cannot be."""
+    if not DEBIAN_LAYER.is_dir():
+        return f"{DEBIAN_LAYER} is missing; the tests on a Debian root make it"
+    directory.mkdir()
+    subprocess.run(["tar", "-C", DEBIAN_LAYER, "--numeric-owner", "--xattrs",
+                    *(f"--exclude=./usr/share/{name}/*" for name in ("doc", "locale", "man")),
+                    "-cf", directory / "base.tar", "."], check=True)
+    tree = directory / "tree"
+    (tree / "DEBIAN").mkdir(parents=True)
+    (tree / "DEBIAN/control").write_text(
+        "Package: layerfs-greeting\nVersion: 1\nArchitecture: all\n"
+        "Maintainer: nobody <nobody@example.org>\nDescription: a file and a program\n")
+    (tree / "DEBIAN/postinst").write_text("#!/bin/sh\nln -sf greeting /usr/bin/greet\n")
+    (tree / "DEBIAN/postinst").chmod(0o755)
+    (tree / "usr/bin").mkdir(parents=True)
+    (tree / "usr/bin/greeting").write_text("#!/bin/sh\ncat /srv/moved/text\n")
+    (tree / "usr/bin/greeting").chmod(0o755)
+    (tree / "usr/share/layerfs-greeting").mkdir(parents=True)
+    (tree / "usr/share/layerfs-greeting/text").write_text("hello\n")
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree,
+                    directory / "layerfs-greeting.deb"], check=True, stdout=subprocess.DEVNULL)
+    shutil.rmtree(tree)
+    (directory / "Dockerfile").write_text(DEBIAN_DOCKERFILE)
+    return None
+
+
 class Storage:
     """One driver's images and containers, below a directory of the caller's."""
 
-    def __init__(self, ground, name, driver, mount_program=None):
+    def __init__(self, ground, name, driver, mount_program=None, options=()):
         self.ground = ground
         self.dir = ground.own / name
         self.dir.mkdir()
         lines = ["[storage]", f'driver = "{driver}"', f'graphroot = "{self.dir}/graph"',
                  f'runroot = "{self.dir}/run"', f'rootless_storage_path = "{self.dir}/graph"']
+        lines.append("[storage.options.overlay]")
         if mount_program:
-            lines += ["[storage.options.overlay]", f'mount_program = "{mount_program}"']
+            lines.append(f'mount_program = "{mount_program}"')
+        lines += options
         (self.dir / "storage.conf").write_text("\n".join(lines) + "\n")
         ground.give(self.dir, self.dir / "storage.conf")
 
@@ -58,10 +106,11 @@ class Storage:
     def podman(self, *words, **options):
         return self.call("podman", "--runtime", "runc", "--log-level", "error", *words, **options)
 
-    def build(self, tag):
-        """Times pinned, a layer a step: so that the digests can be compared."""
-        self.call("buildah", "bud", "--isolation", "chroot", "--layers", "--timestamp", "0",
-                  "-t", tag, self.ground.context)
+    def build(self, tag, context=None):
+        """Times pinned, a layer a step: so that the digests can be compared. What it says."""
+        done = self.call("buildah", "bud", "--isolation", "chroot", "--layers", "--timestamp", "0",
+                         "-t", tag, context or self.ground.context, timeout=400)
+        return done.stdout + done.stderr
 
     def layers(self, image):
         text = self.podman("image", "inspect", image, "--format",
