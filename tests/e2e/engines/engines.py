@@ -80,6 +80,7 @@ class Storage:
 
     def __init__(self, ground, name, driver, mount_program=None, options=()):
         self.ground = ground
+        self.mount_program = mount_program
         self.dir = ground.own / name
         self.dir.mkdir()
         lines = ["[storage]", f'driver = "{driver}"', f'graphroot = "{self.dir}/graph"',
