@@ -39,13 +39,13 @@ Result<IdMap, Failure> id_map(const std::vector<IdRange>& ranges, std::int64_t s
                               const char* overflow_file, const char* option) {
   std::vector<std::array<std::uint32_t, 3>> triples;
   for (const IdRange& range : ranges) {
-    triples.push_back({range.container, range.host, range.size});
+    triples.push_back({range.stored, range.shown, range.count});
   }
   auto map = IdMap::from_triples(triples, overflow_id(overflow_file));
   if (!map) {
     return Failure{std::string("option ") + option +
                    ": ranges are empty, too large or overlap; "
-                   "give container:host:size triples that do not"};
+                   "give stored:shown:count triples that do not"};
   }
   return squash < 0 ? std::move(*map) : map->squashed_to(static_cast<std::uint32_t>(squash));
 }

@@ -20,12 +20,12 @@ Result<IdMap> IdMap::from_triples(const std::vector<std::array<std::uint32_t, 3>
   constexpr std::uint32_t kNoId = std::numeric_limits<std::uint32_t>::max();
   IdMap map;
   map.overflow_id_ = overflow_id;
-  for (const auto& [container, host, size] : triples) {
-    if (size == 0 || size > kNoId - container || size > kNoId - host) {
+  for (const auto& [stored, shown, count] : triples) {
+    if (count == 0 || count > kNoId - stored || count > kNoId - shown) {
       return Errno(EINVAL);
     }
-    map.by_disk_.push_back({container, host, size});
-    map.by_shown_.push_back({host, container, size});
+    map.by_disk_.push_back({stored, shown, count});
+    map.by_shown_.push_back({shown, stored, count});
   }
   if (!sort_disjoint(map.by_disk_) || !sort_disjoint(map.by_shown_)) {
     return Errno(EINVAL);

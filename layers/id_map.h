@@ -21,7 +21,7 @@ class IdMap {
 
   IdMap() = default;
 
-  // Triples {container, host, size}: container + i on disk is shown as host + i. None
+  // Triples {stored, shown, count}: stored + i on disk is shown as shown + i. None
   // is the identity. EINVAL, as for /proc/PID/uid_map: a size of 0, a range that
   // reaches 4294967295 (no id), two ranges that share an id on disk or shown.
   static Result<IdMap> from_triples(const std::vector<std::array<std::uint32_t, 3>>& triples,

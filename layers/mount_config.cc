@@ -57,7 +57,7 @@ int hex_digit(char c) {
 json map_to_json(const std::vector<IdRange>& map) {
   json out = json::array();
   for (const IdRange& range : map) {
-    out.push_back({range.container, range.host, range.size});
+    out.push_back({range.stored, range.shown, range.count});
   }
   return out;
 }
@@ -118,12 +118,12 @@ void read(const json& value, std::vector<std::string>& out) {
 void read(const json& value, std::vector<IdRange>& out) {
   constexpr std::uint64_t kMaxId = 0xffffffff;
   if (!value.is_array()) {
-    throw Refusal("must be a list of [container, host, size]");
+    throw Refusal("must be a list of [stored, shown, count]");
   }
   out.clear();
   for (const json& item : value) {
     if (!item.is_array() || item.size() != 3) {
-      throw Refusal("must be a list of [container, host, size]");
+      throw Refusal("must be a list of [stored, shown, count]");
     }
     std::array<std::uint32_t, 3> numbers{};
     for (std::size_t i = 0; i < 3; ++i) {

@@ -11,12 +11,12 @@
 
 namespace layerfs {
 
-// One contiguous range of user or group ids: on disk are container ids, shown (and
-// compared with callers) are host ids; `size` of them from each start.
+// One contiguous range of user or group ids: `count` of them from `stored` on disk, and
+// from `shown` in the mount, where callers are compared with them.
 struct IdRange {
-  std::uint32_t container;
-  std::uint32_t host;
-  std::uint32_t size;
+  std::uint32_t stored;
+  std::uint32_t shown;
+  std::uint32_t count;
   friend bool operator==(const IdRange&, const IdRange&) = default;
 };
 

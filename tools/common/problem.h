@@ -25,6 +25,21 @@ inline Problem failed(std::string message) {
 template <class T>
 using Outcome = Result<T, Problem>;
 
+// For printing: a name with a line break or the like is shown with it escaped.
+inline std::string in_one_line(const std::string& message) {
+  static constexpr char kDigits[] = "01234567";
+  std::string out;
+  for (const char c : message) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte != 0x7f) {
+      out.push_back(c);
+    } else {
+      out.append({'\\', kDigits[byte >> 6], kDigits[(byte >> 3) & 7], kDigits[byte & 7]});
+    }
+  }
+  return out;
+}
+
 // As ignore() of result.h.
 template <class T>
 void ignore(const Outcome<T>&, const char* /*why*/) {}

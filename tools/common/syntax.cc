@@ -32,18 +32,18 @@ bool overlaps(std::uint32_t a, std::uint32_t a_size, std::uint32_t b, std::uint3
 Outcome<void> check_range(const IdRange& range, const std::vector<IdRange>& earlier) {
   // One below the highest 32-bit value, which stands for "no id".
   constexpr std::uint64_t kIds = std::numeric_limits<std::uint32_t>::max();
-  const std::string name = std::to_string(range.container) + ":" + std::to_string(range.host) +
-                           ":" + std::to_string(range.size);
-  if (range.size == 0) {
+  const std::string name = std::to_string(range.stored) + ":" + std::to_string(range.shown) + ":" +
+                           std::to_string(range.count);
+  if (range.count == 0) {
     return usage_error("the range " + name + " is empty; its third number is the size");
   }
-  if (std::uint64_t{range.container} + range.size > kIds ||
-      std::uint64_t{range.host} + range.size > kIds) {
+  if (std::uint64_t{range.stored} + range.count > kIds ||
+      std::uint64_t{range.shown} + range.count > kIds) {
     return usage_error("the range " + name + " ends beyond the highest id, 4294967294");
   }
   for (const IdRange& other : earlier) {
-    if (overlaps(range.container, range.size, other.container, other.size) ||
-        overlaps(range.host, range.size, other.host, other.size)) {
+    if (overlaps(range.stored, range.count, other.stored, other.count) ||
+        overlaps(range.shown, range.count, other.shown, other.count)) {
       return usage_error("the range " + name + " overlaps an earlier one");
     }
   }
@@ -113,7 +113,9 @@ Outcome<std::vector<MountWord>> split_mount_words(std::string_view text) {
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (c == '\\' && i + 1 < text.size()) {
-      put(c);
+      if (text[i + 1] != '"') {
+        put(c);  // the value's own escapes are for who reads it
+      }
       put(text[++i]);
     } else if (c == '"') {
       quoted = !quoted;
@@ -143,14 +145,14 @@ Outcome<std::vector<IdRange>> parse_id_map(std::string_view text) {
     const std::size_t end = std::min(text.find(':', start), text.size());
     if (!parse_whole(text.substr(start, end - start), numbers.emplace_back())) {
       return usage_error("'" + whole +
-                         "' is not container:host:size, repeated; each a number "
+                         "' is not stored:shown:count, repeated; each a number "
                          "from 0 to 4294967294");
     }
     start = end + 1;
   }
   if (numbers.size() % 3 != 0) {
     return usage_error("'" + whole + "' has " + std::to_string(numbers.size()) +
-                       " numbers; give three for each range: container:host:size");
+                       " numbers; give three for each range: stored:shown:count");
   }
   std::vector<IdRange> out;
   for (std::size_t i = 0; i < numbers.size(); i += 3) {

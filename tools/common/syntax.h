@@ -31,7 +31,7 @@ struct MountWord {
 // Empty items are dropped, as mount(8) does. A usage error if a quote is not closed.
 Outcome<std::vector<MountWord>> split_mount_words(std::string_view text);
 
-// fuse-overlayfs' syntax: container:host:size, repeated, with or without a leading
+// fuse-overlayfs' syntax: stored:shown:count, repeated, with or without a leading
 // colon. A usage error for ids beyond 32 bits, sizes of 0, or ranges that overlap.
 Outcome<std::vector<IdRange>> parse_id_map(std::string_view text);
 

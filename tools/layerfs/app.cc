@@ -73,7 +73,8 @@ bool is_called_by_mount_fuse(Arguments arguments) {
 }  // namespace
 
 int report(const Problem& problem, std::string_view command, const Streams& streams) {
-  streams.err << "layerfs: " << command << (command.empty() ? "" : ": ") << problem.message;
+  streams.err << "layerfs: " << command << (command.empty() ? "" : ": ")
+              << in_one_line(problem.message);
   if (problem.code == ExitCode::Usage) {
     streams.err << "; see 'layerfs " << command << (command.empty() ? "" : " ") << "--help'";
   }

@@ -170,7 +170,7 @@ int mount_helper(const std::string& program, Arguments arguments, const Streams&
     return *code == 0 ? to_int(MountHelperCode::Ok) : to_int(MountHelperCode::Failure);
   }
   const Problem problem = code.error();
-  streams.err << program << ": " << problem.message;
+  streams.err << program << ": " << in_one_line(problem.message);
   if (problem.code == ExitCode::Usage) {
     streams.err << "; see '" << program << " --help'\n";
     return to_int(MountHelperCode::Usage);

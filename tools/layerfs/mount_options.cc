@@ -332,6 +332,13 @@ Outcome<bool> MountOptions::add_layer_word(const MountWord& word) {
     config_.lowers = *std::move(layers);
     return true;
   }
+  if (word.key == "lowerdir+") {
+    if (word.value.empty()) {
+      return usage_error("-o lowerdir+: the path is empty");
+    }
+    config_.lowers.push_back(unescape_path(word.value));
+    return true;
+  }
   if (word.key == "upperdir") {
     if (word.value.empty()) {
       return usage_error("-o upperdir: the path is empty");

@@ -240,7 +240,7 @@ int overlay_program(const std::string& program, Arguments arguments, const Strea
     return *code;
   }
   // Callers of fuse-overlayfs know 1 only.
-  streams.err << program << ": " << code.error().message << '\n';
+  streams.err << program << ": " << in_one_line(code.error().message) << '\n';
   return to_int(ExitCode::Failure);
 }
 

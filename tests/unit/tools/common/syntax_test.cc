@@ -60,6 +60,8 @@ TEST_CASE("a comma in quotes or after a backslash does not end a word") {
         std::vector<MountWord>{{"upperdir", R"(/a\,b)", true}, {"ro", "", false}});
   CHECK(*split_mount_words(R"(upperdir="/a"b)") ==
         std::vector<MountWord>{{"upperdir", "/ab", true}});
+  CHECK(*split_mount_words(R"(upperdir=/a\"b,ro)") ==
+        std::vector<MountWord>{{"upperdir", "/a\"b", true}, {"ro", "", false}});
 }
 
 TEST_CASE("a quote that is not closed is a usage error") {

@@ -264,6 +264,20 @@ TEST_CASE("the same as words of -o, in the spellings of overlayfs and fuse-overl
   CHECK(to_json_text(*ran.config) == to_json_text(*plain.config));
 }
 
+TEST_CASE("lowerdir+ adds one layer below the others, also where one argument cannot hold all") {
+  const Ran ran =
+      run({"layerfs", "mount", "/m", "-o", "lowerdir=a:b,lowerdir+=c\\:d", "-o", "lowerdir+=e"});
+  REQUIRE(ran.config);
+  CHECK(ran.config->lowers == Strings{"a", "b", "c:d", "e"});
+  CHECK(run({"layerfs", "mount", "/m", "-o", "lowerdir+="}).code == 2);
+}
+
+TEST_CASE("a message is one line whatever is in a name") {
+  const Ran ran = run({"layerfs", "umount", "/no\nwhere\x1b"});
+  CHECK(is_one_line(ran.err));
+  CHECK(ran.err.find("'/no\\012where\\033'") != std::string::npos);
+}
+
 TEST_CASE("the last word wins") {
   const Ran ran = run({"layerfs", "mount", "a", "/m", "--acl", "--no-acl", "-o", "acl", "-o",
                        "nosuid,nodev,suid", "--io", "cached", "--io", "auto", "-o", "ro,rw", "-o",
