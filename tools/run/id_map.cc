@@ -51,7 +51,7 @@ Outcome<void> run_helper(const char* name, pid_t pid, const std::vector<IdRange>
   }
   std::vector<std::string> argv = {*program, std::to_string(pid)};
   for (const IdRange& range : map) {
-    for (const std::uint32_t value : {range.container, range.host, range.size}) {
+    for (const std::uint32_t value : {range.stored, range.shown, range.count}) {
       argv.push_back(std::to_string(value));
     }
   }
@@ -126,11 +126,11 @@ std::vector<IdRange> with_caller_as_root(unsigned caller, const std::vector<IdRa
   std::uint64_t next = 1;
   for (const IdRange& range : subordinate) {
     const std::uint64_t room = std::numeric_limits<std::uint32_t>::max() - next;
-    const std::uint64_t size = std::min<std::uint64_t>(range.size, room);
+    const std::uint64_t size = std::min<std::uint64_t>(range.count, room);
     if (size == 0 || out.size() == kMostRanges) {
       break;
     }
-    out.push_back({static_cast<std::uint32_t>(next), range.host, static_cast<std::uint32_t>(size)});
+    out.push_back({static_cast<std::uint32_t>(next), range.shown, static_cast<std::uint32_t>(size)});
     next += size;
   }
   return out;
@@ -139,15 +139,15 @@ std::vector<IdRange> with_caller_as_root(unsigned caller, const std::vector<IdRa
 std::string map_text(const std::vector<IdRange>& map) {
   std::string out;
   for (const IdRange& range : map) {
-    out += std::to_string(range.container) + " " + std::to_string(range.host) + " " +
-           std::to_string(range.size) + "\n";
+    out += std::to_string(range.stored) + " " + std::to_string(range.shown) + " " +
+           std::to_string(range.count) + "\n";
   }
   return out;
 }
 
 bool is_mapped(const std::vector<IdRange>& map, std::uint32_t container) {
   return std::any_of(map.begin(), map.end(), [&](const IdRange& range) {
-    return container >= range.container && container - range.container < range.size;
+    return container >= range.stored && container - range.stored < range.count;
   });
 }
 
@@ -156,8 +156,8 @@ std::uint64_t mapped_from_zero(const std::vector<IdRange>& map) {
   for (bool grown = true; grown;) {
     grown = false;
     for (const IdRange& range : map) {
-      if (range.container <= next && std::uint64_t{range.container} + range.size > next) {
-        next = std::uint64_t{range.container} + range.size;
+      if (range.stored <= next && std::uint64_t{range.stored} + range.count > next) {
+        next = std::uint64_t{range.stored} + range.count;
         grown = true;
       }
     }
