@@ -195,7 +195,7 @@ Outcome<void> write_maps(pid_t pid, const IdMaps& maps, bool privileged) {
   if (maps.deny_setgroups) {
     LFS_TRY(write_proc(pid, "setgroups", "deny"));
   }
-  const bool alone = maps.uids.size() == 1 && maps.uids[0].size == 1;
+  const bool alone = maps.uids.size() == 1 && maps.uids[0].count == 1;
   if (privileged || (alone && maps.deny_setgroups)) {
     LFS_TRY(write_proc(pid, "gid_map", map_text(maps.gids)));
     return write_proc(pid, "uid_map", map_text(maps.uids));
