@@ -10,8 +10,8 @@ TEST_CASE("id map: subordinate ids are found by name and by number") {
       "alice:100000:65536\nbob:200000:10\n# x\n\n1000:300000:5\nbobby:1:1\n", "bob", 1000);
   REQUIRE(ranges);
   REQUIRE(ranges->size() == 2);
-  CHECK((*ranges)[0].host == 200000);
-  CHECK((*ranges)[1].host == 300000);
+  CHECK((*ranges)[0].shown == 200000);
+  CHECK((*ranges)[1].shown == 300000);
 }
 
 TEST_CASE("id map: a malformed line of the user is an error, of another it is not") {
