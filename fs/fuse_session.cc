@@ -1,9 +1,6 @@
 #include "fs/fuse_session.h"
 
-#include <linux/fuse.h>
-
 #include <cstdlib>
-#include <cstring>
 #include <vector>
 
 #include "layers/sys/syscalls.h"
@@ -25,18 +22,8 @@ class Buffer {
   fuse_buf buffer_{};
 };
 
-// The thread that waits for the answer, 0 if none does.
-pid_t client_of(const fuse_buf& request, int size) {
-  fuse_in_header header{};
-  if ((request.flags & FUSE_BUF_IS_FD) != 0 || static_cast<std::size_t>(size) < sizeof(header)) {
-    return 0;
-  }
-  std::memcpy(&header, request.mem, sizeof(header));
-  return static_cast<pid_t>(header.pid);
-}
-
 // False: unmounted, or the connection was aborted.
-bool serve_one(fuse_session* session, fuse_buf* buffer, ClientFollower* follower) {
+bool serve_one(fuse_session* session, fuse_buf* buffer) {
   int received = 0;
   do {
     received = fuse_session_receive_buf(session, buffer);
@@ -44,13 +31,7 @@ bool serve_one(fuse_session* session, fuse_buf* buffer, ClientFollower* follower
   if (received <= 0) {
     return false;
   }
-  if (follower != nullptr) {
-    follower->request_of(client_of(*buffer, received), ClientFollower::Clock::now());
-  }
   fuse_session_process_buf(session, buffer);
-  if (follower != nullptr) {
-    follower->settle();
-  }
   return true;
 }
 
@@ -84,13 +65,13 @@ FuseSessionPtr make_fuse_session(FuseContext& context, const std::string& option
 
 bool serve_init(fuse_session* session) {
   Buffer buffer;
-  return serve_one(session, buffer.get(), nullptr) && fuse_session_exited(session) == 0;
+  return serve_one(session, buffer.get()) && fuse_session_exited(session) == 0;
 }
 
-void serve_requests(fuse_session* session, ClientFollower* follower) {
+void serve_requests(fuse_session* session) {
   ignore(sys::unshare_fs_attributes(), "the mount was refused if it cannot be had");
   Buffer buffer;
-  while (fuse_session_exited(session) == 0 && serve_one(session, buffer.get(), follower)) {
+  while (fuse_session_exited(session) == 0 && serve_one(session, buffer.get())) {
   }
 }
 

@@ -7,7 +7,6 @@
 #include <memory>
 #include <string>
 
-#include "fs/client_follower.h"
 #include "fs/fuse_ops.h"
 #include "fs/layer_setup.h"
 #include "layers/mount_config.h"
@@ -31,7 +30,7 @@ FuseSessionPtr make_fuse_session(FuseContext& context, const std::string& option
 bool serve_init(fuse_session* session);
 
 // Serves requests in the calling thread, which gets filesystem attributes of its own
-// (sys::unshare_fs_attributes), until the connection ends. With a follower, where it says.
-void serve_requests(fuse_session* session, ClientFollower* follower = nullptr);
+// (sys::unshare_fs_attributes), until the connection ends.
+void serve_requests(fuse_session* session);
 
 }  // namespace layerfs

@@ -163,7 +163,6 @@ struct Session::State {
   std::unique_ptr<FuseContext> context;
   FuseSessionPtr session;
   unsigned threads = 0;
-  ClientFollower follower;
 
   std::mutex mutex;
   bool over = false;
@@ -237,7 +236,7 @@ dev_t Session::State::device() const {
 }
 
 void Session::State::serve() {
-  serve_requests(session.get(), &follower);
+  serve_requests(session.get());
   const std::lock_guard lock(mutex);
   over = true;
 }
