@@ -241,11 +241,11 @@ Result<FileSystem::ReadTo> FileSystem::read_directory(
     if (node && *node == nullptr) {
       // A further name of a hard link: the kernel looks it up if it wants it.
       listed.attr.st_ino = observed->shown_ino;
-      listed.attr.st_mode = DTTOIF(entry.type);
+      listed.attr.st_mode = static_cast<mode_t>(DTTOIF(entry.type));
       add(listed);
     } else if (node && kind == Listing::Names) {
       listed.attr.st_ino = (*node)->ino;
-      listed.attr.st_mode = DTTOIF((*node)->type);
+      listed.attr.st_mode = static_cast<mode_t>(DTTOIF((*node)->type));
       add(listed);
       forget((*node)->id, 1);
     } else if (node) {
