@@ -130,7 +130,8 @@ std::vector<IdRange> with_caller_as_root(unsigned caller, const std::vector<IdRa
     if (size == 0 || out.size() == kMostRanges) {
       break;
     }
-    out.push_back({static_cast<std::uint32_t>(next), range.shown, static_cast<std::uint32_t>(size)});
+    out.push_back(
+        {static_cast<std::uint32_t>(next), range.shown, static_cast<std::uint32_t>(size)});
     next += size;
   }
   return out;
