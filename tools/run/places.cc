@@ -12,16 +12,13 @@
 #include <cstdlib>
 
 #include "layers/sys/syscalls.h"
+#include "tools/run/cannot.h"
 #include "tools/run/text_file.h"
 
 namespace layerfs::run {
 namespace {
 
 constexpr std::size_t kLongestName = 64;
-
-Problem cannot(const std::string& what, Errno error) {
-  return failed("cannot " + what + ": " + describe(error));
-}
 
 const char* environment(const char* name) {
   const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): one thread

@@ -9,17 +9,10 @@
 #include <unistd.h>
 
 #include "layers/sys/syscalls.h"
+#include "tools/run/cannot.h"
 #include "tools/run/mount_calls.h"
 
 namespace layerfs::run {
-namespace {
-
-Problem cannot(const char* what, Errno error) {
-  return failed(std::string("cannot ") + what + ": " + describe(error));
-}
-
-}  // namespace
-
 Outcome<Pty> open_container_pty(uid_t owner) {
   Pty out;
   auto master = sys::open_path("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NOFOLLOW);

@@ -14,6 +14,7 @@
 
 #include "layers/sys/syscalls.h"
 #include "tools/common/mount_table.h"
+#include "tools/run/cannot.h"
 #include "tools/run/mount_calls.h"
 
 namespace layerfs::run {
@@ -50,10 +51,6 @@ constexpr std::array kMasked = {
 };
 constexpr std::array kReadOnly = {"proc/bus", "proc/fs", "proc/irq", "proc/sys",
                                   "proc/sysrq-trigger"};
-
-Problem cannot(const std::string& what, Errno error) {
-  return failed("cannot " + what + ": " + describe(error));
-}
 
 template <class T>
 Outcome<T> or_problem(Result<T> result, const std::string& what) {

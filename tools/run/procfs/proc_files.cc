@@ -15,6 +15,7 @@
 
 #include "layers/sys/syscalls.h"
 #include "tools/common/process.h"
+#include "tools/run/cannot.h"
 #include "tools/run/capabilities.h"
 #include "tools/run/mount_calls.h"
 #include "tools/run/procfs/fuse_server.h"
@@ -32,10 +33,6 @@ constexpr std::array kPlaces = {
     Place{"uptime", "proc/uptime"},   Place{"diskstats", "proc/diskstats"},
     Place{"swaps", "proc/swaps"},     Place{"online", "sys/devices/system/cpu/online"},
 };
-
-Problem cannot(const std::string& what, Errno error) {
-  return failed("cannot " + what + ": " + describe(error));
-}
 
 // It sees only control groups and /proc, and outlives nobody.
 [[noreturn]] void be_server(UniqueFd device, const CgroupDirs& dirs, pid_t parent) {
