@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 
@@ -30,6 +31,17 @@ bool is_trusted(int peer) {
   socklen_t size = sizeof(credentials);
   return ::getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0 &&
          (credentials.uid == 0 || credentials.uid == ::geteuid());
+}
+
+bool send_all(int peer, const std::string& bytes) {
+  for (std::size_t sent = 0; sent < bytes.size();) {
+    const ssize_t n = ::send(peer, bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
+    if (n <= 0) {
+      return false;
+    }
+    sent += static_cast<std::size_t>(n);
+  }
+  return true;
 }
 
 }  // namespace
@@ -70,10 +82,12 @@ Result<std::unique_ptr<ControlSocket>> ControlSocket::open(dev_t device, Handler
 
 ControlSocket::~ControlSocket() {
   const std::uint64_t one = 1;
-  if (::write(stop_.get(), &one, sizeof(one)) == sizeof(one)) {
-    thread_.join();
-  } else {
-    thread_.detach();
+  if (::write(stop_.get(), &one, sizeof(one)) != sizeof(one)) {
+    std::abort();  // an eventfd takes a one
+  }
+  thread_.join();
+  if (talk_.joinable()) {
+    talk_.join();
   }
 }
 
@@ -90,34 +104,82 @@ void ControlSocket::serve() {
     if (waits[0].revents == 0) {
       continue;
     }
-    const UniqueFd peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    UniqueFd peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (peer && is_trusted(peer.get())) {
-      answer(peer.get());
+      answer(std::move(peer));
     }
   }
 }
 
-void ControlSocket::answer(int peer) const {
-  ::setsockopt(peer, SOL_SOCKET, SO_RCVTIMEO, &kPeerTimeout, sizeof(kPeerTimeout));
-  ::setsockopt(peer, SOL_SOCKET, SO_SNDTIMEO, &kPeerTimeout, sizeof(kPeerTimeout));
+void ControlSocket::answer(UniqueFd peer) {
+  ::setsockopt(peer.get(), SOL_SOCKET, SO_RCVTIMEO, &kPeerTimeout, sizeof(kPeerTimeout));
+  ::setsockopt(peer.get(), SOL_SOCKET, SO_SNDTIMEO, &kPeerTimeout, sizeof(kPeerTimeout));
   std::string request;
   std::array<char, 4096> buffer{};
   while (request.find('\n') == std::string::npos && request.size() < kMaxRequestBytes) {
-    const ssize_t n = ::recv(peer, buffer.data(), buffer.size(), 0);
+    const ssize_t n = ::recv(peer.get(), buffer.data(), buffer.size(), 0);
     if (n <= 0) {
       break;
     }
     request.append(buffer.data(), static_cast<std::size_t>(n));
   }
   request.resize(std::min(request.find('\n'), request.size()));
-  const std::string reply = handler_(request) + "\n";
-  for (std::size_t sent = 0; sent < reply.size();) {
-    const ssize_t n = ::send(peer, reply.data() + sent, reply.size() - sent, MSG_NOSIGNAL);
-    if (n <= 0) {
-      return;
-    }
-    sent += static_cast<std::size_t>(n);
+  if (handler_.is_talk(request)) {
+    begin_talk(std::move(peer));
+  } else {
+    send_all(peer.get(), handler_.answer(request) + "\n");
   }
 }
+
+void ControlSocket::begin_talk(UniqueFd peer) {
+  if (talking_) {
+    send_all(peer.get(), handler_.busy + "\n");
+    return;
+  }
+  if (talk_.joinable()) {
+    talk_.join();
+  }
+  talking_ = true;
+  talk_ = std::thread([this, held = std::move(peer)] {
+    ControlPeer talker(held.get(), stop_.get());
+    handler_.talk(talker);
+    talking_ = false;
+  });
+}
+
+std::optional<std::string> ControlPeer::receive(std::chrono::steady_clock::time_point deadline) {
+  std::array<pollfd, 2> waits = {pollfd{peer_, POLLIN, 0}, pollfd{stop_, POLLIN, 0}};
+  std::array<char, 512> buffer{};
+  for (;;) {
+    if (const std::size_t end = waiting_.find('\n'); end != std::string::npos) {
+      std::string line = waiting_.substr(0, end);
+      waiting_.erase(0, end + 1);
+      return line;
+    }
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    if (left.count() <= 0 || waiting_.size() > kMaxRequestBytes) {
+      return std::nullopt;
+    }
+    if (::poll(waits.data(), waits.size(), static_cast<int>(left.count())) < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      return std::nullopt;
+    }
+    if (waits[1].revents != 0) {
+      return std::nullopt;
+    }
+    if (waits[0].revents != 0) {
+      const ssize_t n = ::recv(peer_, buffer.data(), buffer.size(), 0);
+      if (n <= 0) {
+        return std::nullopt;
+      }
+      waiting_.append(buffer.data(), static_cast<std::size_t>(n));
+    }
+  }
+}
+
+bool ControlPeer::send(const std::string& line) { return send_all(peer_, line + "\n"); }
 
 }  // namespace layerfs

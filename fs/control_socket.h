@@ -5,7 +5,10 @@
 
 #include <sys/types.h>
 
+#include <atomic>
+#include <chrono>
 #include <functional>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -14,9 +17,31 @@
 
 namespace layerfs {
 
+// The client's end of a conversation that lasts.
+class ControlPeer {
+ public:
+  ControlPeer(int peer, int stop) : peer_(peer), stop_(stop) {}
+  // The next line; nullopt: the client hung up, the mount ends, or the time is over.
+  std::optional<std::string> receive(std::chrono::steady_clock::time_point deadline);
+  bool send(const std::string& line);
+
+ private:
+  int peer_;
+  int stop_;
+  std::string waiting_;
+};
+
 class ControlSocket {
  public:
-  using Handler = std::function<std::string(const std::string& request)>;
+  struct Handler {
+    std::function<std::string(const std::string& request)> answer;
+    // Whether the request begins a conversation, which has a thread of its own, one at a
+    // time.
+    std::function<bool(const std::string& request)> is_talk;
+    std::function<void(ControlPeer& peer)> talk;
+    // To whom comes while there is one.
+    std::string busy;
+  };
 
   // Serves the socket of the mount with device `device` in a thread of its own until
   // destroyed. Peers other than root and the daemon's own user are turned away.
@@ -28,11 +53,14 @@ class ControlSocket {
  private:
   ControlSocket(UniqueFd listener, UniqueFd stop, Handler handler);
   void serve();
-  void answer(int peer) const;
+  void answer(UniqueFd peer);
+  void begin_talk(UniqueFd peer);
 
   UniqueFd listener_;
   UniqueFd stop_;
   Handler handler_;
+  std::thread talk_;
+  std::atomic<bool> talking_{false};
   std::thread thread_;
 };
 

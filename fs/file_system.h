@@ -191,6 +191,15 @@ class FileSystem {
   // of a deleted name, its whiteout and what that hides.
   Result<std::vector<Provider>> providers(const std::vector<std::string>& path);
 
+  // frozen_nodes.cc
+  bool is_regular(NodeId node);
+  // Those that the kernel may know.
+  std::vector<NodeId> regular_nodes();
+  // 0: there is none that the kernel knows.
+  NodeId known_child(NodeId parent, std::string_view name);
+  // A path of the object below the mount; nullopt: it has none, or is in no upper.
+  std::optional<std::string> path_in_upper(NodeId node);
+
   const LayerStack& stack() const { return stack_; }
   WritableLayer* upper() { return upper_.get(); }
   bool is_read_only() const { return upper_ == nullptr; }

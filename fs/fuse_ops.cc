@@ -12,7 +12,9 @@ namespace layerfs {
 
 double attribute_timeout(FuseContext& context, NodeId node) {
   // A mapping of a file that is passed through changes size and times unseen.
-  return context.open_modes.may_change_unseen(node) ? 0.0 : context.settings.timeout;
+  // And who begins to write is to ask for them while changes are held back.
+  const bool fresh = context.open_modes.may_change_unseen(node) || context.gate.is_settling();
+  return fresh ? 0.0 : context.settings.timeout;
 }
 
 fuse_entry_param entry_param(FuseContext& context, const NodeEntry& entry) {

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "fs/file_system.h"
+#include "fs/freeze_gate.h"
 #include "fs/open_modes.h"
 #include "fs/statistics.h"
 
@@ -31,12 +32,13 @@ struct FuseSettings {
 // What one session's handlers share. Lives as long as the session.
 struct FuseContext {
   FuseContext(FileSystem& file_system, FuseSettings wanted)
-      : fs(file_system), settings(wanted), open_modes(file_system) {}
+      : fs(file_system), settings(wanted), open_modes(file_system), gate(file_system) {}
 
   FileSystem& fs;
   FuseSettings settings;
   Statistics statistics;
   OpenModes open_modes;
+  FreezeGate gate;
   fuse_session* session = nullptr;
   bool passthrough_granted = false;
   // The kernel takes ENOSYS to OPEN (OPENDIR) for: do not ask again, all is well.

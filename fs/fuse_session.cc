@@ -23,7 +23,8 @@ class Buffer {
 };
 
 // False: unmounted, or the connection was aborted.
-bool serve_one(fuse_session* session, fuse_buf* buffer) {
+bool serve_one(FuseContext& context, fuse_buf* buffer) {
+  fuse_session* session = context.session;
   int received = 0;
   do {
     received = fuse_session_receive_buf(session, buffer);
@@ -31,7 +32,11 @@ bool serve_one(fuse_session* session, fuse_buf* buffer) {
   if (received <= 0) {
     return false;
   }
-  fuse_session_process_buf(session, buffer);
+  const std::string_view message(static_cast<const char*>(buffer->mem),
+                                 static_cast<std::size_t>(received));
+  if (const auto pass = context.gate.admit(message)) {
+    fuse_session_process_buf(session, buffer);
+  }
   return true;
 }
 
@@ -63,15 +68,25 @@ FuseSessionPtr make_fuse_session(FuseContext& context, const std::string& option
   return session;
 }
 
-bool serve_init(fuse_session* session) {
+bool serve_init(FuseContext& context) {
   Buffer buffer;
-  return serve_one(session, buffer.get()) && fuse_session_exited(session) == 0;
+  return serve_one(context, buffer.get()) && fuse_session_exited(context.session) == 0;
 }
 
-void serve_requests(fuse_session* session) {
+void serve_requests(FuseContext& context) {
   ignore(sys::unshare_fs_attributes(), "the mount was refused if it cannot be had");
   Buffer buffer;
-  while (fuse_session_exited(session) == 0 && serve_one(session, buffer.get())) {
+  while (fuse_session_exited(context.session) == 0 && serve_one(context, buffer.get())) {
+  }
+}
+
+void serve_kept(FuseContext& context, const FreezeGate::Kept& kept) {
+  for (const std::string& message : kept) {
+    std::string bytes = message;
+    fuse_buf buffer{};
+    buffer.mem = bytes.data();
+    buffer.size = bytes.size();
+    fuse_session_process_buf(context.session, &buffer);
   }
 }
 

@@ -27,10 +27,12 @@ FuseSessionPtr make_fuse_session(FuseContext& context, const std::string& option
 
 // Serves a mount's first request. False: the connection ended before, or libfuse does not
 // speak the kernel's protocol.
-bool serve_init(fuse_session* session);
+bool serve_init(FuseContext& context);
 
 // Serves requests in the calling thread, which gets filesystem attributes of its own
 // (sys::unshare_fs_attributes), until the connection ends.
-void serve_requests(fuse_session* session);
+void serve_requests(FuseContext& context);
+// Serves what the gate kept back, in the calling thread, which needs such attributes too.
+void serve_kept(FuseContext& context, const FreezeGate::Kept& kept);
 
 }  // namespace layerfs

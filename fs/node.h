@@ -98,4 +98,7 @@ struct Node {
   }
 };
 
+// The path below the mount, without a leading slash. REQUIRES: the tree lock.
+std::string path_of(const Node& node);
+
 }  // namespace layerfs

@@ -46,6 +46,16 @@ Node* NodeTable::slot(NodeId id) const {
   return node.id == id ? &node : nullptr;
 }
 
+void NodeTable::for_each(const std::function<void(const Node&)>& visit) const {
+  const std::lock_guard lock(mutex_);
+  for (std::uint32_t index = 1; index < used_; ++index) {
+    const Node& node = chunks_[index / kChunk][index % kChunk];
+    if (node.id != 0 && node.lookups > 0) {
+      visit(node);
+    }
+  }
+}
+
 Node* NodeTable::allocate() {
   std::uint32_t index = 0;
   if (!free_.empty()) {

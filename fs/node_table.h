@@ -71,6 +71,9 @@ class NodeTable {
   // The node is another inode now, with one name.
   void drop_files(const Node& node);
 
+  // Every node that is in use. `visit` must not call the table.
+  void for_each(const std::function<void(const Node&)>& visit) const;
+
   struct Usage {
     std::uint64_t nodes;
     std::uint64_t bytes;

@@ -100,6 +100,17 @@ bool OpenModes::may_change_unseen(NodeId node) {
   return found != writers_.end() && found->second.passthrough > 0;
 }
 
+std::vector<NodeId> OpenModes::passthrough_writers() {
+  const std::lock_guard lock(writers_mutex_);
+  std::vector<NodeId> out;
+  for (const auto& [node, writers] : writers_) {
+    if (writers.passthrough > 0) {
+      out.push_back(node);
+    }
+  }
+  return out;
+}
+
 bool OpenModes::has_writer(NodeId node) {
   const std::lock_guard lock(writers_mutex_);
   return writers_.contains(node);

@@ -5,6 +5,7 @@
 #include <functional>
 #include <mutex>
 #include <unordered_map>
+#include <vector>
 
 #include "fs/file_system.h"
 
@@ -42,6 +43,8 @@ class OpenModes {
   Released release(NodeId node, std::uint64_t handle, const Unregister& unregister);
   // Attributes that the kernel has of the node can change without its knowledge.
   bool may_change_unseen(NodeId node);
+  // Files open for writing whose data is passed through.
+  std::vector<NodeId> passthrough_writers();
   // Whether the file is open for writing, in either mode.
   bool has_writer(NodeId node);
 

@@ -5,15 +5,6 @@
 namespace layerfs {
 namespace {
 
-// The path below the mount, without a leading slash.
-std::string path_of(const Node& node) {
-  std::string text;
-  for (const Node* at = &node; at->parent != nullptr; at = at->parent) {
-    text = text.empty() ? at->name : at->name + "/" + text;
-  }
-  return text;
-}
-
 // Topmost first.
 std::vector<std::pair<LayerIndex, std::string>> directory_places(const Node& node) {
   std::vector<std::pair<LayerIndex, std::string>> places;

@@ -208,7 +208,7 @@ Result<std::unique_ptr<Session>, Failure> Session::mount(const MountConfig& conf
 }
 
 Result<void, Failure> Session::State::begin(HeldStderr& held) {
-  if (!serve_init(session.get())) {
+  if (!serve_init(*context)) {
     const std::string said = held.release();
     return Failure{"cannot mount on " + layers.mountpoint + ": " +
                    (said.empty() ? "the kernel ended the connection" : said) + "; libfuse " +
@@ -236,7 +236,7 @@ dev_t Session::State::device() const {
 }
 
 void Session::State::serve() {
-  serve_requests(session.get());
+  serve_requests(*context);
   const std::lock_guard lock(mutex);
   over = true;
 }
@@ -261,9 +261,11 @@ Result<void, Failure> Session::run(const std::function<bool()>& on_ready) {
   }
   const ControlState control{state.config, state.layers, *state.context, state.threads,
                              std::chrono::steady_clock::now()};
-  auto socket = ControlSocket::open(state.device(), [&control](const std::string& request) {
-    return run_control_command(control, request);
-  });
+  auto socket = ControlSocket::open(
+      state.device(),
+      {[&control](const std::string& request) { return run_control_command(control, request); },
+       is_freeze, [&control](ControlPeer& peer) { talk_freeze(control, peer); },
+       freeze_is_taken()});
   if (!socket) {
     spdlog::warn(
         "no control socket ({}): `layerfs stats`, `which` and `umount` cannot reach this "

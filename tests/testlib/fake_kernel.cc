@@ -58,7 +58,7 @@ FakeKernel::FakeKernel(const MountConfig& config, unsigned threads)
     throw_errno("/dev/fd");
   }
   for (unsigned i = 0; i < threads; ++i) {
-    threads_.emplace_back([this] { serve_requests(session_.get()); });
+    threads_.emplace_back([this] { serve_requests(*context_); });
   }
 }
 

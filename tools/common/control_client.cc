@@ -101,7 +101,7 @@ Outcome<pid_t> trusted_peer(int fd, const MountEntry& mount) {
   return peer.pid;
 }
 
-Outcome<std::string> exchange(int fd, const MountEntry& mount, const std::string& line) {
+Outcome<void> send_all(int fd, const MountEntry& mount, const std::string& line) {
   for (std::size_t sent = 0; sent < line.size();) {
     const ssize_t count = ::send(fd, line.data() + sent, line.size() - sent, MSG_NOSIGNAL);
     if (count < 0 && errno != EINTR) {
@@ -109,6 +109,14 @@ Outcome<std::string> exchange(int fd, const MountEntry& mount, const std::string
     }
     sent += static_cast<std::size_t>(std::max<ssize_t>(count, 0));
   }
+  return {};
+}
+
+enum class Until { HangUp, EndOfLine };
+
+Outcome<std::string> exchange(int fd, const MountEntry& mount, const std::string& line,
+                              Until until) {
+  LFS_TRY(send_all(fd, mount, line));
   std::string out;
   std::array<char, 64 * 1024> buffer{};
   while (out.size() < kMostBytes) {
@@ -120,6 +128,9 @@ Outcome<std::string> exchange(int fd, const MountEntry& mount, const std::string
       return no_answer(mount, errno);
     }
     out.append(buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(count, 0)));
+    if (until == Until::EndOfLine && out.ends_with('\n')) {
+      break;
+    }
   }
   while (!out.empty() && out.back() == '\n') {
     out.pop_back();
@@ -159,7 +170,7 @@ Outcome<ControlReply> ask_daemon(const MountEntry& mount, const ControlRequest& 
   LFS_ASSIGN(const UniqueFd fd, connect_to(mount, request.patience));
   ControlReply reply;
   LFS_ASSIGN(reply.server, trusted_peer(fd.get(), mount));
-  LFS_ASSIGN(reply.text, exchange(fd.get(), mount, request.line + "\n"));
+  LFS_ASSIGN(reply.text, exchange(fd.get(), mount, request.line + "\n", Until::HangUp));
   return reply;
 }
 
@@ -169,6 +180,25 @@ Outcome<nlohmann::json> ask_daemon_json(const MountEntry& mount, const ControlRe
   if (!document.is_object()) {
     return failed("'" + mount.mount_point +
                   "': the daemon's answer is not JSON; are layerfs and layerfsd of one version?");
+  }
+  return document;
+}
+
+Outcome<std::unique_ptr<ControlTalk>> ControlTalk::open(const MountEntry& mount) {
+  LFS_ASSIGN(UniqueFd fd, connect_to(mount, ControlRequest().patience));
+  LFS_TRY(trusted_peer(fd.get(), mount));
+  return std::unique_ptr<ControlTalk>(new ControlTalk(mount, std::move(fd)));
+}
+
+Outcome<nlohmann::json> ControlTalk::ask(const std::string& line) {
+  LFS_ASSIGN(const std::string text, exchange(fd_.get(), mount_, line + "\n", Until::EndOfLine));
+  auto document = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!document.is_object()) {
+    return failed("'" + mount_.mount_point +
+                  "': the daemon's answer is not JSON; are layerfs and layerfsd of one version?");
+  }
+  if (document.contains("error")) {
+    return failed("'" + mount_.mount_point + "': " + document.value("message", "refused"));
   }
   return document;
 }

@@ -6,9 +6,12 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <utility>
 
+#include "layers/sys/unique_fd.h"
 #include "tools/common/mount_table.h"
 #include "tools/common/problem.h"
 
@@ -38,6 +41,22 @@ Outcome<nlohmann::json> ask_daemon_json(const MountEntry& mount, const ControlRe
 
 // Whether nobody serves the mount any more.
 bool daemon_is_dead(const MountEntry& mount);
+
+// A conversation of several questions.
+class ControlTalk {
+ public:
+  static Outcome<std::unique_ptr<ControlTalk>> open(const MountEntry& mount);
+  // A line there, a line back, which must be a JSON object and no error.
+  Outcome<nlohmann::json> ask(const std::string& line);
+  // Only in a process forked off: the conversation goes on without it.
+  void drop() { fd_.reset(); }
+
+ private:
+  ControlTalk(MountEntry mount, UniqueFd fd) : mount_(std::move(mount)), fd_(std::move(fd)) {}
+
+  MountEntry mount_;
+  UniqueFd fd_;
+};
 
 // As locate(), and the mount must be a layerfs: the usual first step of a command.
 Outcome<Located> locate_layerfs(const std::string& path, LastComponent last);

@@ -76,7 +76,7 @@ void tell_layer(const std::string& name, const oci::Packed& packed, bool json, s
       << "diff id " << info.diff_id.text() << '\n';
 }
 
-Outcome<void> commit_layer(const CommitOptions& options, const OpenLayers& layers,
+Outcome<void> commit_layer(const CommitOptions& options, const OpenLayers& layers, Instant& instant,
                            oci::PackOptions pack, Progress& progress, const Streams& streams) {
   const std::string& name = *options.output;
   pack.compression =
@@ -84,7 +84,9 @@ Outcome<void> commit_layer(const CommitOptions& options, const OpenLayers& layer
   LFS_ASSIGN(const MergedView nothing, layers.below(layers.stack().size()));
   const MergedView& before = options.squash ? nothing : layers.before();
   progress.start("committing", 0);
+  read_shortly(pack, instant);
   if (name == "-") {
+    LFS_TRY(instant.begin());
     oci::DescriptorSink sink(STDOUT_FILENO, "standard output");
     LFS_ASSIGN(const oci::Packed packed,
                to_outcome(oci::pack_layer(before, layers.now(), sink, pack)));
@@ -95,6 +97,7 @@ Outcome<void> commit_layer(const CommitOptions& options, const OpenLayers& layer
   }
   LFS_ASSIGN(const oci::Target target, to_outcome(oci::open_target(name)));
   LFS_ASSIGN(oci::OutputFile file, to_outcome(oci::OutputFile::create(target.dir.get(), name)));
+  LFS_TRY(instant.begin());
   LFS_ASSIGN(const oci::Packed packed,
              to_outcome(oci::pack_layer(before, layers.now(), file, pack)));
   progress.finish();
@@ -121,10 +124,12 @@ Outcome<void> run(const std::vector<std::string>& positionals, const CommitOptio
     LFS_ASSIGN(held, hold_upper(choice));
   }
   LFS_ASSIGN(const auto layers, OpenLayers::open(choice));
+  Instant instant(choice, *layers);
   Progress progress(streams.err, options.progress, streams.err_is_terminal);
   LFS_ASSIGN(oci::PackOptions pack, pack_options(options, progress));
-  return options.image ? commit_image(options, *layers, std::move(pack), progress, streams)
-                       : commit_layer(options, *layers, std::move(pack), progress, streams);
+  return options.image
+             ? commit_image(options, *layers, instant, std::move(pack), progress, streams)
+             : commit_layer(options, *layers, instant, std::move(pack), progress, streams);
 }
 
 }  // namespace

@@ -1,12 +1,16 @@
 #include <sys/stat.h>
 
+#include <array>
 #include <cstdint>
+#include <cstdio>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "layers/change_walk.h"
 #include "layers/mount_config.h"
 #include "tools/common/syntax.h"
 #include "tools/layerfs/commands.h"
+#include "tools/layerfs/instant.h"
 #include "tools/layerfs/layer_choice.h"
 
 namespace layerfs {
@@ -217,6 +221,56 @@ bool is_time_of_root(const Change& change) {
   return change.path.empty() && !(p.type || p.content || p.mode || p.owner || p.xattrs);
 }
 
+Result<void, Failure> say(std::string_view text, std::ostream& out) {
+  return out << text ? Result<void, Failure>() : Failure{"cannot write to standard output"};
+}
+
+// What is to be printed: put aside while a mount must not be kept waiting for who reads it.
+class Lines {
+ public:
+  static Outcome<Lines> create(bool aside) {
+    Lines lines;
+    if (aside) {
+      lines.file_.reset(std::tmpfile());
+      if (!lines.file_) {
+        return failed("cannot make a temporary file: " + describe(Errno::last()));
+      }
+    }
+    return lines;
+  }
+
+  Result<void, Failure> add(const std::string& line, std::ostream& out) {
+    if (!file_) {
+      return say(line, out);
+    }
+    return std::fwrite(line.data(), 1, line.size(), file_.get()) == line.size()
+               ? Result<void, Failure>()
+               : Failure{"cannot write a temporary file: " + describe(Errno::last())};
+  }
+
+  Outcome<void> show(std::ostream& out) {
+    if (!file_) {
+      return {};
+    }
+    std::rewind(file_.get());
+    std::array<char, 64 * 1024> buffer{};
+    while (const std::size_t n = std::fread(buffer.data(), 1, buffer.size(), file_.get())) {
+      if (const auto said = say({buffer.data(), n}, out); !said) {
+        return failed(said.error().message);
+      }
+    }
+    return std::ferror(file_.get()) == 0
+               ? Outcome<void>()
+               : failed("cannot read a temporary file: " + describe(Errno::last()));
+  }
+
+ private:
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  std::unique_ptr<std::FILE, Close> file_;
+};
+
 Outcome<void> run(const std::vector<std::string>& positionals, const DiffOptions& options,
                   const Streams& streams) {
   if (positionals.empty() || positionals.size() > 2) {
@@ -238,6 +292,9 @@ Outcome<void> run(const std::vector<std::string>& positionals, const DiffOptions
     }
   }
   LFS_ASSIGN(const auto layers, OpenLayers::open(choice, before));
+  Instant instant(choice, *layers);
+  LFS_TRY(instant.begin());
+  LFS_ASSIGN(Lines lines, Lines::create(instant.is_short()));
   ChangeOptions walk;
   walk.unchanged = options.all;
   walk.exact_content = true;
@@ -250,13 +307,15 @@ Outcome<void> run(const std::vector<std::string>& positionals, const DiffOptions
     if (options.totals) {
       count(totals, change, now);
     } else {
-      streams.out << (options.json ? as_json(change, now) : as_line(change, now));
+      return lines.add(options.json ? as_json(change, now) : as_line(change, now), streams.out);
     }
-    return streams.out ? Result<void, Failure>() : Failure{"cannot write to standard output"};
+    return {};
   };
   if (const auto walked = walk_changes(layers->before(), layers->now(), walk, show); !walked) {
     return failed(walked.error().message);
   }
+  LFS_TRY(instant.end());
+  LFS_TRY(lines.show(streams.out));
   if (options.totals) {
     streams.out << (options.json ? as_json(totals).dump() + "\n" : as_text(totals));
   }

@@ -12,11 +12,18 @@ namespace {
 
 // The bottom one first. Of a base the lowers are in it already.
 Outcome<std::vector<oci::Loss>> add_layers(oci::ImageBuilder& builder, const CommitOptions& options,
-                                           const OpenLayers& layers, const oci::PackOptions& pack) {
+                                           const OpenLayers& layers, Instant& instant,
+                                           const oci::PackOptions& pack) {
   std::vector<oci::Loss> losses;
   const auto add = [&](const MergedView& before, const MergedView& now,
                        bool last) -> Outcome<void> {
-    LFS_ASSIGN(const oci::Packed packed, to_outcome(builder.add_layer(before, now, pack, last)));
+    oci::PackOptions one = pack;
+    if (last) {
+      // What is below does not change.
+      read_shortly(one, instant);
+      LFS_TRY(instant.begin());
+    }
+    LFS_ASSIGN(const oci::Packed packed, to_outcome(builder.add_layer(before, now, one, last)));
     losses.insert(losses.end(), packed.losses.begin(), packed.losses.end());
     return {};
   };
@@ -73,7 +80,16 @@ Outcome<void> tell_losses(const std::vector<oci::Loss>& losses, bool strict,
   return {};
 }
 
-Outcome<void> commit_image(const CommitOptions& options, const OpenLayers& layers,
+void read_shortly(oci::PackOptions& pack, Instant& instant) {
+  if (instant.is_short()) {
+    pack.when_read = [&instant]() -> oci::Fallible<void> {
+      const auto ended = instant.end();
+      return ended ? oci::Fallible<void>() : Failure{ended.error().message};
+    };
+  }
+}
+
+Outcome<void> commit_image(const CommitOptions& options, const OpenLayers& layers, Instant& instant,
                            oci::PackOptions pack, Progress& progress, const Streams& streams) {
   pack.compression = options.compression.value_or(oci::Compression{});
   std::optional<oci::ImageSource> base;
@@ -88,7 +104,8 @@ Outcome<void> commit_image(const CommitOptions& options, const OpenLayers& layer
     progress.finish();
   }
   progress.start("committing", 0);
-  LFS_ASSIGN(const std::vector<oci::Loss> losses, add_layers(builder, options, layers, pack));
+  LFS_ASSIGN(const std::vector<oci::Loss> losses,
+             add_layers(builder, options, layers, instant, pack));
   progress.finish();
   LFS_TRY(tell_losses(losses, options.strict, streams));
   oci::ImageNotes notes = options.notes;

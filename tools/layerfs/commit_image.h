@@ -4,13 +4,17 @@
 #include "tools/common/progress.h"
 #include "tools/common/streams.h"
 #include "tools/layerfs/commit_options.h"
+#include "tools/layerfs/instant.h"
 #include "tools/layerfs/layer_choice.h"
 #include "tools/oci/pack.h"
 
 namespace layerfs {
 
-Outcome<void> commit_image(const CommitOptions& options, const OpenLayers& layers,
+Outcome<void> commit_image(const CommitOptions& options, const OpenLayers& layers, Instant& instant,
                            oci::PackOptions pack, Progress& progress, const Streams& streams);
+
+// The packing ends the instant as soon as it has read all.
+void read_shortly(oci::PackOptions& pack, Instant& instant);
 
 // Prints what a layer could not carry; a failure if there is something and `strict`.
 Outcome<void> tell_losses(const std::vector<oci::Loss>& losses, bool strict,

@@ -31,12 +31,21 @@ Outcome<void> write_back(const std::string& mount_point) {
                           "': cannot have it written back: " + describe(written.error()));
 }
 
+Outcome<MergedView> view_of(const LayerStack& stack, ViewRange range) {
+  auto made = MergedView::open(stack, range);
+  if (!made) {
+    return failed("cannot read the roots of the layers: " + describe(made.error()));
+  }
+  return std::move(*made);
+}
+
 Outcome<LayerChoice> layers_of_mount(const Located& located) {
   LFS_TRY(write_back(located.path));
   LFS_ASSIGN(const nlohmann::json stats,
              ask_daemon_json(located.mount, {.line = R"({"cmd":"stats"})"}));
   LayerChoice choice;
   choice.mount = located.mount;
+  choice.mount_path = located.path;
   LFS_ASSIGN(const std::string upper, text_of(stats, "upper"));
   if (upper.empty()) {
     return failed("'" + located.path + "' is mounted without an upper, so nothing has changed");
@@ -125,16 +134,9 @@ Outcome<std::unique_ptr<OpenLayers>> OpenLayers::open(const LayerChoice& choice,
                     "; name with --work the one that the upper was mounted with");
     }
   }
-  const auto view = [](const LayerStack& of, ViewRange range) -> Outcome<MergedView> {
-    auto made = MergedView::open(of, range);
-    if (!made) {
-      return failed("cannot read the roots of the layers: " + describe(made.error()));
-    }
-    return std::move(*made);
-  };
-  LFS_ASSIGN(open->now_, view(*open->stack_, {0, open->index_ ? open->index_.get() : -1}));
+  LFS_TRY(open->look_again());
   if (before.empty()) {
-    LFS_ASSIGN(open->before_, view(*open->stack_, {open->uppers_, -1}));
+    LFS_ASSIGN(open->before_, view_of(*open->stack_, {open->uppers_, -1}));
     return open;
   }
   StackOptions other;
@@ -144,16 +146,17 @@ Outcome<std::unique_ptr<OpenLayers>> OpenLayers::open(const LayerChoice& choice,
     return to_problem(other_stack.error());
   }
   open->before_stack_ = std::move(*other_stack);
-  LFS_ASSIGN(open->before_, view(*open->before_stack_, {0, -1}));
+  LFS_ASSIGN(open->before_, view_of(*open->before_stack_, {0, -1}));
   return open;
 }
 
+Outcome<void> OpenLayers::look_again() {
+  LFS_ASSIGN(now_, view_of(*stack_, {0, index_ ? index_.get() : -1}));
+  return {};
+}
+
 Outcome<MergedView> OpenLayers::below(LayerIndex first) const {
-  auto made = MergedView::open(*stack_, {first, -1});
-  if (!made) {
-    return failed("cannot read the roots of the layers: " + describe(made.error()));
-  }
-  return std::move(*made);
+  return view_of(*stack_, {first, -1});
 }
 
 }  // namespace layerfs

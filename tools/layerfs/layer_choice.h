@@ -25,6 +25,7 @@ struct LayerChoice {
   std::string work;  // of the topmost upper; "": none
   bool work_is_default = false;
   std::optional<MountEntry> mount;  // the choice was a mount point
+  std::string mount_path;           // where its root can be reached
 };
 
 // `word` is an upper directory, or a layerfs mount point.
@@ -42,6 +43,8 @@ class OpenLayers {
 
   const MergedView& now() const { return *now_; }
   const MergedView& before() const { return *before_; }
+  // The trees as they are now: of what changed, only what was looked at before is kept.
+  Outcome<void> look_again();
   // The layers from the `first` of all on, without the index.
   Outcome<MergedView> below(LayerIndex first) const;
   const LayerStack& stack() const { return *stack_; }

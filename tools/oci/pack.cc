@@ -3,16 +3,27 @@
 #include <fstream>
 
 #include "layers/change_walk.h"
+#include "tools/oci/spool.h"
 
 namespace layerfs::oci {
 
 Fallible<Packed> pack_layer(const MergedView& before, const MergedView& now, ByteSink& to,
                             const PackOptions& options) {
   LFS_ASSIGN(const auto output, LayerOutput::create(to, options.compression, options.threads));
-  LayerWriter writer(*output, options.writer);
+  std::unique_ptr<Spool> spool;
+  if (options.when_read) {
+    LFS_ASSIGN(spool, Spool::create());
+  }
+  LayerWriter writer(spool ? static_cast<BlockSink&>(*spool) : *output, options.writer);
   LFS_TRY(walk_changes(before, now, LayerWriter::walk_options(options.explicit_whiteouts),
                        [&](const Change& change) { return writer.add(change); }));
   LFS_TRY(writer.finish());
+  if (spool) {
+    LFS_TRY(options.when_read());
+    LFS_TRY(spool->copy_to(*output, [&]() -> Fallible<void> {
+      return options.writer.progress ? options.writer.progress(0) : Fallible<void>();
+    }));
+  }
   LFS_ASSIGN(LayerInfo info, output->finish());
   return Packed{std::move(info), writer.entries(), writer.losses(), writer.newest()};
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "layers/merged_view.h"
@@ -17,6 +18,8 @@ struct PackOptions {
   unsigned threads = 1;  // of compression
   // Deletions in a replaced directory are told one by one rather than by an opaque mark.
   bool explicit_whiteouts = false;
+  // The trees are read as fast as can be, into a file, and compressed after this was called.
+  std::function<Fallible<void>()> when_read;
 };
 
 struct Packed {

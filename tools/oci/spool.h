@@ -1,0 +1,36 @@
+// A tar that is put aside on disk, for those who must be done with reading soon.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "layers/sys/unique_fd.h"
+#include "tools/oci/byte_sink.h"
+
+namespace layerfs::oci {
+
+// In a file without a name in $TMPDIR, or /var/tmp. Zeros take no room.
+class Spool : public BlockSink {
+ public:
+  static Fallible<std::unique_ptr<Spool>> create();
+
+  Fallible<Space> space() override;
+  Fallible<void> filled(std::size_t size) override;
+  // After the last: all of it to `to`. `progress` is called now and then.
+  Fallible<void> copy_to(BlockSink& to, const std::function<Fallible<void>()>& progress);
+
+ private:
+  Spool(UniqueFd fd, std::string dir);
+  Fallible<void> flush();
+  Failure failure(Errno error) const;
+
+  UniqueFd fd_;
+  std::string dir_;
+  std::unique_ptr<char[]> block_;
+  std::size_t used_ = 0;
+  std::uint64_t size_ = 0;  // what is in the file
+};
+
+}  // namespace layerfs::oci
