@@ -26,7 +26,7 @@ struct DiffOptions {
 Command command_for(DiffOptions& options) {
   return Command{
       .program = "layerfs diff",
-      .usage = {"UPPER --lower LOWER[:LOWER...] [OPTION...]", "MOUNTPOINT [OPTION...]",
+      .usage = {"UPPER --lower LOWER[:LOWER...] [OPTION...]", "{MOUNTPOINT|CONTAINER} [OPTION...]",
                 "BEFORE[:LAYER...] NOW[:LAYER...] [OPTION...]"},
       .summary =
           "Lists what an upper changed over its lowers, what a mount has changed so far, or "

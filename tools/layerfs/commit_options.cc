@@ -201,7 +201,7 @@ Command CommitOptions::command() {
       .program = "layerfs commit",
       .usage = {"UPPER --lower LOWER[:LOWER...] -o FILE [OPTION...]",
                 "UPPER --lower LOWER[:LOWER...] --oci DIR:TAG [--base IMAGE] [OPTION...]",
-                "MOUNTPOINT {-o FILE | --oci DIR:TAG [--base IMAGE]} [OPTION...]"},
+                "{MOUNTPOINT|CONTAINER} {-o FILE | --oci DIR:TAG [--base IMAGE]} [OPTION...]"},
       .summary =
           "Makes a layer or an image of what an upper changed over its lowers. The bytes "
           "depend on the trees alone. Nothing is left behind if it fails or is interrupted.",

@@ -8,6 +8,8 @@
 #include "layers/mount_config.h"
 #include "tools/common/control_client.h"
 #include "tools/common/syntax.h"
+#include "tools/run/container_root.h"
+#include "tools/run/places.h"
 
 namespace layerfs {
 namespace {
@@ -85,6 +87,12 @@ Outcome<LayerChoice> choose_layers(const std::string& word, const LayerWords& wo
                          "and --work, or name the upper directory");
     }
     return layers_of_mount(*located);
+  }
+  if (!located && words.lowers.empty() && !words.work && run::is_valid_name(word)) {
+    const auto root = run::join_root(word);
+    return root ? layers_of_mount(*root)
+                : Outcome<LayerChoice>(
+                      failed(located.error().message + "; " + root.error().message));
   }
   if (!located) {
     return located.error();

@@ -28,7 +28,8 @@ struct LayerChoice {
   std::string mount_path;           // where its root can be reached
 };
 
-// `word` is an upper directory, or a layerfs mount point.
+// `word` is an upper directory, a layerfs mount point, or, unless there is a file of that
+// name, a container of layerfs-run.
 Outcome<LayerChoice> choose_layers(const std::string& word, const LayerWords& words);
 // Two stacks, each "L1:L2...", topmost first. Layers that both end with are the lowers.
 Outcome<LayerChoice> choose_between(const std::string& before, const std::string& now,

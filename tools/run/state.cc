@@ -55,6 +55,8 @@ json state_to_json(const ContainerState& state) {
   const RunConfig& config = state.config;
   return {{"name", state.name},
           {"pid", state.pid},
+          {"daemon", state.daemon},
+          {"root", bytes_to_json(state.root)},
           {"start_time", state.start_time},
           {"created", state.created},
           {"cgroups", text_list(state.cgroups)},
@@ -76,6 +78,8 @@ std::optional<ContainerState> state_from_json(const json& document) {
     ContainerState out;
     out.name = document.at("name").get<std::string>();
     out.pid = document.at("pid").get<pid_t>();
+    out.daemon = document.at("daemon").get<pid_t>();
+    out.root = bytes_from_json(document.at("root")).value_or(std::string());
     out.start_time = document.at("start_time").get<std::uint64_t>();
     out.created = document.at("created").get<std::int64_t>();
     out.cgroups = list_of(document.at("cgroups"));

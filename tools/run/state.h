@@ -17,7 +17,9 @@ namespace layerfs::run {
 
 struct ContainerState {
   std::string name;
-  pid_t pid = 0;  // the first process, as the host numbers it
+  pid_t pid = 0;     // the first process, as the host numbers it
+  pid_t daemon = 0;  // who serves its root
+  std::string root;  // where that is mounted, as the daemon sees it
   // When it started (proc(5)): a number that is used again does not pass for it.
   std::uint64_t start_time = 0;
   std::int64_t created = 0;  // seconds since 1970

@@ -84,6 +84,7 @@ class Supervisor {
     LFS_TRY(guardian_.start([this] { clean_up_after_supervisor(); }));
     LFS_TRY(mount_layers());
     for (const pid_t daemon : children_called("layerfsd")) {
+      daemon_ = daemon;
       LFS_TRY(groups_.add_daemon(daemon));
     }
     if (!groups_.payload().empty()) {
@@ -295,6 +296,8 @@ class Supervisor {
     const auto now = std::chrono::system_clock::now().time_since_epoch();
     const ContainerState state{config().name,
                                container_,
+                               daemon_,
+                               start_.places.root,
                                start_time_of(container_).value_or(0),
                                std::chrono::duration_cast<std::chrono::seconds>(now).count(),
                                groups_.payload(),
@@ -363,6 +366,7 @@ class Supervisor {
   std::vector<pid_t> helpers_;
   bool mounted_ = false;
   bool refused_ = false;
+  pid_t daemon_ = -1;
   pid_t container_ = -1;
   UniqueFd container_fd_;
   Channel container_channel_;
