@@ -17,6 +17,9 @@
 namespace layerfs {
 namespace {
 
+// Each takes about 2 MiB of memory, and what reads cannot feed more.
+constexpr unsigned kMostByDefault = 12;
+
 // An upper that is mounted changes under the reader.
 Outcome<UniqueFd> hold_upper(const LayerChoice& choice) {
   auto fd = sys::open_path(choice.uppers.front(), O_RDONLY | O_DIRECTORY);
@@ -46,8 +49,9 @@ Outcome<oci::PackOptions> pack_options(const CommitOptions& options, Progress& p
   LFS_ASSIGN(pack.writer.unmapped_gid,
              to_outcome(oci::unmapped_id("/proc/self/gid_map", "/proc/sys/kernel/overflowgid")));
   pack.explicit_whiteouts = options.explicit_whiteouts;
-  pack.threads = options.threads > 0 ? static_cast<unsigned>(options.threads)
-                                     : std::max(1U, std::thread::hardware_concurrency());
+  pack.threads = options.threads > 0
+                     ? static_cast<unsigned>(options.threads)
+                     : std::clamp(std::thread::hardware_concurrency(), 1U, kMostByDefault);
   pack.writer.progress = [&progress](std::uint64_t bytes) -> oci::Fallible<void> {
     if (InterruptGuard::interrupted()) {
       return Failure{"interrupted; nothing was written"};

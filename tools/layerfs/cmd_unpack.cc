@@ -19,6 +19,9 @@
 namespace layerfs {
 namespace {
 
+// Each takes some MiB of memory.
+constexpr unsigned kMostByDefault = 8;
+
 constexpr int kMostThreads = 256;
 // More than any image in use has; a bomb has more.
 constexpr std::uint64_t kUsualLimit = 64ULL << 30;
@@ -27,13 +30,14 @@ constexpr std::size_t kLossesShown = 20;
 
 struct UnpackOptions {
   std::optional<std::string> name;
-  oci::StoreUnpackOptions store{.marks = {},
-                                .override_stat = {},
-                                .limits = {kUsualLimit, kMostEntries},
-                                .threads = std::max(1U, std::thread::hardware_concurrency()),
-                                .strict = false,
-                                .sync = true,
-                                .progress = {}};
+  oci::StoreUnpackOptions store{
+      .marks = {},
+      .override_stat = {},
+      .limits = {kUsualLimit, kMostEntries},
+      .threads = std::clamp(std::thread::hardware_concurrency(), 1U, kMostByDefault),
+      .strict = false,
+      .sync = true,
+      .progress = {}};
   MarkChoice marks;
   bool json = false;
   ProgressMode progress = ProgressMode::Auto;
@@ -92,7 +96,7 @@ Command command_for(UnpackOptions& options) {
         }},
        {.name = "threads",
         .value = "N",
-        .help = "Layers unpacked at a time. Default: one a core.",
+        .help = "Layers unpacked at a time. Default: one a core, at most 8.",
         .apply = [&options](std::string_view text) -> Outcome<void> {
           LFS_ASSIGN(const int threads, parse_int(text, 1, kMostThreads));
           options.store.threads = static_cast<unsigned>(threads);

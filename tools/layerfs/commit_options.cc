@@ -113,7 +113,8 @@ OptionGroup CommitOptions::where_group() {
             }},
            {.name = "threads",
             .value = "N",
-            .help = "Threads that compress; the result does not depend on it. Default: one a core.",
+            .help = "Threads that compress; the result does not depend on it. Default: one a core, "
+                    "at most 12.",
             .apply = [this](std::string_view text) -> Outcome<void> {
               LFS_ASSIGN(threads, parse_int(text, 1, kMostThreads));
               return {};

