@@ -1,6 +1,11 @@
 #include "fs/fuse_session.h"
 
+#include <linux/fuse.h>
+
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <vector>
 
 #include "layers/sys/syscalls.h"
@@ -22,22 +27,27 @@ class Buffer {
   fuse_buf buffer_{};
 };
 
-// False: unmounted, or the connection was aborted.
-bool serve_one(FuseContext& context, fuse_buf* buffer) {
-  fuse_session* session = context.session;
+// Empty: unmounted, or the connection was aborted.
+std::string_view receive_one(FuseContext& context, fuse_buf* buffer) {
   int received = 0;
   do {
-    received = fuse_session_receive_buf(session, buffer);
+    received = fuse_session_receive_buf(context.session, buffer);
   } while (received == -EINTR || received == -EAGAIN);
-  if (received <= 0) {
-    return false;
-  }
-  const std::string_view message(static_cast<const char*>(buffer->mem),
-                                 static_cast<std::size_t>(received));
+  return {static_cast<const char*>(buffer->mem), static_cast<std::size_t>(std::max(received, 0))};
+}
+
+void process(FuseContext& context, std::string_view message, fuse_buf* buffer) {
   if (const auto pass = context.gate.admit(message)) {
-    fuse_session_process_buf(session, buffer);
+    fuse_session_process_buf(context.session, buffer);
   }
-  return true;
+}
+
+ReaderPool::Arrival arrival_of(std::string_view message, std::chrono::nanoseconds waited) {
+  fuse_in_header header{};
+  std::memcpy(&header, message.data(), std::min(message.size(), sizeof header));
+  const bool slow = header.opcode == FUSE_FSYNC || header.opcode == FUSE_FSYNCDIR ||
+                    header.opcode == FUSE_SYNCFS || header.opcode == FUSE_COPY_FILE_RANGE;
+  return {waited, header.pid, slow};
 }
 
 }  // namespace
@@ -70,14 +80,28 @@ FuseSessionPtr make_fuse_session(FuseContext& context, const std::string& option
 
 bool serve_init(FuseContext& context) {
   Buffer buffer;
-  return serve_one(context, buffer.get()) && fuse_session_exited(context.session) == 0;
+  const std::string_view message = receive_one(context, buffer.get());
+  if (message.empty()) {
+    return false;
+  }
+  process(context, message, buffer.get());
+  return fuse_session_exited(context.session) == 0;
 }
 
-void serve_requests(FuseContext& context) {
+void serve_requests(FuseContext& context, ReaderPool& pool) {
+  using Clock = std::chrono::steady_clock;
   ignore(sys::unshare_fs_attributes(), "the mount was refused if it cannot be had");
   Buffer buffer;
-  while (fuse_session_exited(context.session) == 0 && serve_one(context, buffer.get())) {
+  while (fuse_session_exited(context.session) == 0 && pool.begin_wait()) {
+    const Clock::time_point begin = Clock::now();
+    const std::string_view message = receive_one(context, buffer.get());
+    if (message.empty()) {
+      break;
+    }
+    pool.end_wait(arrival_of(message, Clock::now() - begin));
+    process(context, message, buffer.get());
   }
+  pool.close();
 }
 
 void serve_kept(FuseContext& context, const FreezeGate::Kept& kept) {

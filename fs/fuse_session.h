@@ -9,6 +9,7 @@
 
 #include "fs/fuse_ops.h"
 #include "fs/layer_setup.h"
+#include "fs/reader_pool.h"
 #include "layers/mount_config.h"
 
 namespace layerfs {
@@ -29,9 +30,9 @@ FuseSessionPtr make_fuse_session(FuseContext& context, const std::string& option
 // speak the kernel's protocol.
 bool serve_init(FuseContext& context);
 
-// Serves requests in the calling thread, which gets filesystem attributes of its own
-// (sys::unshare_fs_attributes), until the connection ends.
-void serve_requests(FuseContext& context);
+// Serves requests in the calling thread, one of the pool's, which gets filesystem attributes
+// of its own (sys::unshare_fs_attributes), until the connection ends.
+void serve_requests(FuseContext& context, ReaderPool& pool);
 // Serves what the gate kept back, in the calling thread, which needs such attributes too.
 void serve_kept(FuseContext& context, const FreezeGate::Kept& kept);
 

@@ -169,6 +169,8 @@ Result<OpenedLayers, Failure> open_all(const MountConfig& config, std::vector<Fr
                    std::to_string(limit) + "; raise it (ulimit -Hn)"};
   }
   opened.descriptor_limit = std::min(kCachedDescriptors, limit - fixed);
+  ignore(sys::reserve_descriptors(fixed + opened.descriptor_limit),
+         "the table grows when it has to");
 
   StackOptions options{config.lowers, config.read_only ? std::string() : config.upper, config.init,
                        opened.mountpoint, config.override_stat == MountConfig::OverrideStat::On};

@@ -170,7 +170,7 @@ struct Session::State {
 
   // Negotiates with the kernel; what was wanted explicitly and cannot be had is a failure.
   Result<void, Failure> begin(HeldStderr& held);
-  void serve();
+  void serve(ReaderPool& pool);
   dev_t device() const;
 };
 
@@ -235,8 +235,8 @@ dev_t Session::State::device() const {
   return sys::device_of(st);
 }
 
-void Session::State::serve() {
-  serve_requests(*context);
+void Session::State::serve(ReaderPool& pool) {
+  serve_requests(*context, pool);
   const std::lock_guard lock(mutex);
   over = true;
 }
@@ -255,9 +255,10 @@ Result<void, Failure> Session::run(const std::function<bool()>& on_ready) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
 
+  ReaderPool pool(state.threads);
   std::vector<std::thread> workers;
   for (unsigned i = 0; i < state.threads; ++i) {
-    workers.emplace_back([&state] { state.serve(); });
+    workers.emplace_back([&state, &pool] { state.serve(pool); });
   }
   const ControlState control{state.config, state.layers, *state.context, state.threads,
                              std::chrono::steady_clock::now()};

@@ -340,6 +340,12 @@ Status remove_tree(At at) {
   return unlink_at(at, UnlinkKind::Directory);
 }
 
+Status reserve_descriptors(std::size_t count) {
+  LFS_ASSIGN(const UniqueFd any, open_path("/", O_PATH | O_DIRECTORY));
+  const UniqueFd last(::fcntl(any.get(), F_DUPFD_CLOEXEC, static_cast<int>(count) - 1));
+  return last ? Status{} : Errno::last();
+}
+
 Status unshare_fs_attributes() { return status_of(::unshare(CLONE_FS)); }
 void set_thread_umask(mode_t mask) { ::umask(mask); }
 

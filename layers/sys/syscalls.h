@@ -164,6 +164,11 @@ Status check_writable_directory(int dir);
 // Removes `at` and all below it, one filesystem only, following nothing.
 Status remove_tree(At at);
 
+// Makes room for descriptors below `count` in the process's table. In a process of several
+// threads each doubling of that table waits for a grace period of RCU, milliseconds (Linux,
+// fs/file.c, expand_fdtable), so it is to be done while there is one.
+Status reserve_descriptors(std::size_t count);
+
 // The calling thread's view of umask and working directory becomes its own, so that
 // umask can follow each request's.
 Status unshare_fs_attributes();

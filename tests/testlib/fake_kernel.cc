@@ -57,8 +57,9 @@ FakeKernel::FakeKernel(const MountConfig& config, unsigned threads)
   if (fuse_session_mount(session_.get(), ("/dev/fd/" + std::to_string(pair[1])).c_str()) != 0) {
     throw_errno("/dev/fd");
   }
+  readers_ = std::make_unique<ReaderPool>(threads);
   for (unsigned i = 0; i < threads; ++i) {
-    threads_.emplace_back([this] { serve_requests(*context_); });
+    threads_.emplace_back([this] { serve_requests(*context_, *readers_); });
   }
 }
 

@@ -118,6 +118,7 @@ class FakeKernel {
   std::unique_ptr<FuseContext> context_;
   FuseSessionPtr session_;
   UniqueFd socket_;
+  std::unique_ptr<ReaderPool> readers_;
   std::vector<std::thread> threads_;
   std::uint64_t unique_ = 0;
   std::map<std::uint64_t, Reply> replies_;

@@ -1,0 +1,75 @@
+// Which of the threads that serve a connection wait for its next request.
+//
+// The kernel wakes the thread that has waited longest. With all of them waiting, each request
+// of a single client wakes another thread, on a CPU that has to be woken too or is busy with
+// something else, and finds its caches cold. So as few as keep up wait, at first one, which
+// serves what it receives itself; the others are parked. Nobody may wait for long behind a
+// request that takes its time, nor a request for one that is behind it (INTERRUPT, or what
+// the kernel asks while it holds up an answer): a watcher looks once a millisecond, and where
+// nobody waits and nothing was received since, unparks one more.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+
+namespace layerfs {
+
+class ReaderPool {
+ public:
+  // What is known of a request when it has been received.
+  struct Arrival {
+    std::chrono::nanoseconds waited;
+    // Whose request it is: those of one client follow each other, those of several queue.
+    // 0: the kernel's own (RELEASE, FORGET, the writeback cache), for which nobody waits.
+    std::uint32_t client;
+    // It will wait for a disk.
+    bool slow;
+  };
+
+  // `threads`, at least 1, call begin_wait().
+  explicit ReaderPool(unsigned threads);
+  ~ReaderPool();
+  ReaderPool(const ReaderPool&) = delete;
+  ReaderPool& operator=(const ReaderPool&) = delete;
+
+  // Parks the calling thread until it is to wait for a request. False: it is to end.
+  bool begin_wait();
+  // The calling thread has a request, and serves it before the next begin_wait().
+  void end_wait(const Arrival& arrival);
+  // The connection ended: no begin_wait() succeeds any more.
+  void close();
+
+  // Threads that wait for a request or are about to.
+  unsigned waiting() const { return waiting_.load(std::memory_order_relaxed); }
+
+ private:
+  void unpark_one();
+  void adapt(const Arrival& arrival);
+  void watch();
+
+  const unsigned threads_;
+  std::atomic<unsigned> waiting_{0};
+  // How many should wait, between 1 and threads_. Approximate, as are the two counts that
+  // change it: a lost update costs time, not a request.
+  std::atomic<unsigned> wanted_{1};
+  std::atomic<unsigned> sampled_{0};
+  std::atomic<unsigned> queued_{0};
+  std::atomic<std::uint32_t> last_client_{0};
+
+  std::atomic<std::uint64_t> received_{0};
+  std::atomic<bool> watcher_sleeps_{false};
+
+  std::mutex mutex_;
+  std::condition_variable unparked_;
+  std::condition_variable watcher_;
+  unsigned parked_ = 0;  // but for those already called
+  unsigned called_ = 0;
+  std::atomic<bool> closed_{false};
+  std::thread watching_;
+};
+
+}  // namespace layerfs
