@@ -1,4 +1,13 @@
 // What a FUSE request does not say of its caller: supplementary groups and capabilities.
+//
+// Most of /proc/PID waits for the task's exec_update_lock (fs/proc of Linux 6.18.44: ns/* and
+// stat do; status does not, nor does capget). An execve holds it from fs/exec.c: exec_mmap to
+// setup_new_exec, and in between closes descriptors and unmaps memory: SETATTR of mtime and
+// ctime (fs/fuse/dir.c: fuse_flush_times), WRITE of pages, FLUSH. A daemon that looked at the
+// caller for one of these would wait for its client and the client for it. So rights are asked
+// only for requests that a thread sends in another system call, and only of that thread: while
+// it waits for the answer no execve of its process gets as far as the lock, for it first waits
+// for its other threads to end (fs/exec.c: de_thread).
 #include <sys/capability.h>
 #include <unistd.h>
 
