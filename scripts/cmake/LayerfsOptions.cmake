@@ -29,6 +29,11 @@ else()
     $<$<NOT:$<CONFIG:Debug>>:-U_FORTIFY_SOURCE;-D_FORTIFY_SOURCE=2>)
 endif()
 
+if(LAYERFS_FUZZ)
+  target_compile_options(layerfs_options INTERFACE -fsanitize=fuzzer-no-link)
+  target_link_options(layerfs_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 if(LAYERFS_COVERAGE)
   target_compile_options(layerfs_options INTERFACE --coverage -fprofile-update=atomic)
   target_link_options(layerfs_options INTERFACE --coverage)

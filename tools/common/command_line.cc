@@ -225,6 +225,16 @@ void append_option(std::string& out, const Option& option) {
 
 }  // namespace
 
+Option flag(std::string name, char letter, std::string help, bool& target, bool value) {
+  return {.name = std::move(name),
+          .letter = letter,
+          .help = std::move(help),
+          .apply = [&target, value](std::string_view) -> Outcome<void> {
+            target = value;
+            return {};
+          }};
+}
+
 Outcome<ParsedArguments> parse_arguments(const Command& command,
                                          std::span<const std::string> arguments) {
   std::vector<std::string> apart(arguments.begin(), arguments.end());

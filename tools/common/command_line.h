@@ -24,6 +24,12 @@ struct Option {
   std::function<Outcome<void>(std::string_view)> apply = {};
 };
 
+// One that takes no value, and sets `target`.
+Option flag(std::string name, char letter, std::string help, bool& target, bool value = true);
+inline Option flag(std::string name, std::string help, bool& target) {
+  return flag(std::move(name), '\0', std::move(help), target);
+}
+
 struct OptionGroup {
   std::string title;
   std::vector<Option> options;

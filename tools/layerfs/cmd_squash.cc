@@ -22,14 +22,6 @@ struct SquashWords {
 };
 
 Command command_for(SquashWords& words) {
-  const auto flag = [](std::string name, std::string help, bool& target) {
-    return Option{.name = std::move(name),
-                  .help = std::move(help),
-                  .apply = [&target](std::string_view) -> Outcome<void> {
-                    target = true;
-                    return {};
-                  }};
-  };
   return Command{
       .program = "layerfs squash",
       .usage = {"LAYER[:LAYER...] OUT [OPTION...]"},

@@ -26,15 +26,6 @@ struct StoreOptions {
   bool dry_run = false;
 };
 
-Option flag(std::string name, std::string help, bool& target) {
-  return {.name = std::move(name),
-          .help = std::move(help),
-          .apply = [&target](std::string_view) -> Outcome<void> {
-            target = true;
-            return {};
-          }};
-}
-
 Command command_for(StoreOptions& options) {
   return Command{
       .program = "layerfs store",

@@ -20,15 +20,6 @@ Outcome<std::int64_t> parse_time(std::string_view text) {
   return value;
 }
 
-Option flag(std::string name, std::string help, bool& target) {
-  return {.name = std::move(name),
-          .help = std::move(help),
-          .apply = [&target](std::string_view) -> Outcome<void> {
-            target = true;
-            return {};
-          }};
-}
-
 }  // namespace
 
 Outcome<std::optional<std::int64_t>> source_date_epoch() {

@@ -1,5 +1,6 @@
 #include "tools/oci/decompress.h"
 
+#include <libdeflate.h>
 #include <zlib.h>
 #include <zstd.h>
 
@@ -11,7 +12,9 @@
 namespace layerfs::oci {
 namespace {
 
-constexpr std::size_t kInputBytes = 128 * 1024;
+constexpr std::size_t kInputBytes = 1 << 20;
+// Those that layerfs makes hold half a MiB.
+constexpr std::size_t kWholeBytes = 640 * 1024;
 // 2^27 is what zstd itself accepts by default; larger windows are a request for memory.
 constexpr int kMostWindowLog = 27;
 
@@ -70,12 +73,25 @@ class Copier : public Decoder {
   }
 };
 
+// Small members in one piece, which is quicker, until there is one that is not small.
 class Inflater : public Decoder {
  public:
-  ~Inflater() override { inflateEnd(&stream_); }
+  ~Inflater() override {
+    inflateEnd(&stream_);
+    libdeflate_free_decompressor(whole_);
+  }
 
   Fallible<std::size_t> read(Input& in, char* data, std::size_t size) override {
     for (;;) {
+      if (member_used_ < member_.size()) {
+        const std::size_t used = member_.copy(data, size, member_used_);
+        member_used_ += used;
+        return used;
+      }
+      LFS_ASSIGN(const bool had_whole, take_whole_member(in));
+      if (had_whole) {
+        continue;
+      }
       LFS_ASSIGN(const std::string_view have, in.peek(2));
       if (have.empty() && !open_) {
         return std::size_t{0};
@@ -103,6 +119,29 @@ class Inflater : public Decoder {
   }
 
  private:
+  Fallible<bool> take_whole_member(Input& in) {
+    if (open_ || whole_ == nullptr) {
+      return false;
+    }
+    LFS_ASSIGN(const std::string_view have, in.peek(kWholeBytes));
+    member_.resize(kWholeBytes);
+    member_used_ = 0;
+    std::size_t taken = 0;
+    std::size_t made = 0;
+    const auto result = libdeflate_gzip_decompress_ex(
+        whole_, have.data(), have.size(), member_.data(), member_.size(), &taken, &made);
+    if (result == LIBDEFLATE_SUCCESS) {
+      member_.resize(made);
+      in.take(taken);
+      return true;
+    }
+    // Large, damaged, or the end: zlib tells.
+    member_.clear();
+    libdeflate_free_decompressor(whole_);
+    whole_ = nullptr;
+    return false;
+  }
+
   Fallible<void> begin_member(const Input& in, std::string_view have) {
     if (open_) {
       return {};
@@ -120,6 +159,9 @@ class Inflater : public Decoder {
     return {};
   }
 
+  libdeflate_decompressor* whole_ = libdeflate_alloc_decompressor();
+  std::string member_;
+  std::size_t member_used_ = 0;
   z_stream stream_ = {};
   bool open_ = false;
 };

@@ -23,6 +23,35 @@ std::string list_names(const std::vector<std::string>& names) {
   return out.empty() ? "none" : out;
 }
 
+// Which of the images of an index or an archive is meant.
+class Choice {
+ public:
+  explicit Choice(const ImageReference& reference) : reference_(reference) {}
+
+  void offer(const nlohmann::json& item, bool is_wanted) {
+    several_ = several_ || (is_wanted && chosen_ != nullptr);
+    chosen_ = is_wanted ? &item : chosen_;
+  }
+  void name(std::string name) { names_.push_back(std::move(name)); }
+  Fallible<const nlohmann::json*> end(const std::string& shown) const {
+    if (several_) {
+      return Failure{"'" + reference_.text() +
+                     "' could be several images; name one of: " + list_names(names_)};
+    }
+    if (chosen_ == nullptr) {
+      return Failure{"'" + shown + "' has no image '" + reference_.name +
+                     "'; those that it has: " + list_names(names_)};
+    }
+    return chosen_;
+  }
+
+ private:
+  const ImageReference& reference_;
+  std::vector<std::string> names_;
+  const nlohmann::json* chosen_ = nullptr;
+  bool several_ = false;
+};
+
 }  // namespace
 
 std::string blob_name(const Digest& digest) { return "blobs/sha256/" + std::string(digest.hex()); }
@@ -55,23 +84,14 @@ Fallible<Descriptor> ImageSource::choose_manifest() const {
   LFS_ASSIGN(const nlohmann::json index, parse_document(text, shown));
   return read_document(shown, [&]() -> Fallible<Descriptor> {
     const nlohmann::json& manifests = index.at("manifests");
-    std::vector<std::string> names;
-    const nlohmann::json* chosen = nullptr;
+    Choice choice(reference_);
     for (const nlohmann::json& item : manifests) {
       const std::string name = annotation(item, kRefNameKey);
-      names.push_back(name);
-      const bool wanted = reference_.name.empty() || name == reference_.name ||
-                          annotation(item, kContainerdNameKey) == reference_.name;
-      if (wanted && chosen != nullptr) {
-        return Failure{"'" + reference_.text() +
-                       "' could be several images; name one of: " + list_names(names)};
-      }
-      chosen = wanted ? &item : chosen;
+      choice.name(name);
+      choice.offer(item, reference_.name.empty() || name == reference_.name ||
+                             annotation(item, kContainerdNameKey) == reference_.name);
     }
-    if (chosen == nullptr) {
-      return Failure{"'" + files_->shown() + "' has no image '" + reference_.name +
-                     "'; those that it has: " + list_names(names)};
-    }
+    LFS_ASSIGN(const nlohmann::json* chosen, choice.end(files_->shown()));
     return parse_descriptor(*chosen, shown);
   });
 }
@@ -115,26 +135,18 @@ Fallible<void> ImageSource::read_docker() {
   }
   std::string config_name;
   LFS_TRY(read_document(shown, [&]() -> Fallible<void> {
-    const nlohmann::json* chosen = nullptr;
-    std::vector<std::string> names;
+    Choice choice(reference_);
     for (const nlohmann::json& item : document) {
       const nlohmann::json tags = item.value("RepoTags", nlohmann::json());
       bool is_wanted = wanted.empty();
       for (const nlohmann::json& tag : tags.is_array() ? tags : nlohmann::json::array()) {
-        names.push_back(tag.get<std::string>());
-        const auto full = full_docker_name(names.back());
+        choice.name(tag.get<std::string>());
+        const auto full = full_docker_name(tag.get<std::string>());
         is_wanted = is_wanted || (full && *full == wanted);
       }
-      if (is_wanted && chosen != nullptr) {
-        return Failure{"'" + reference_.text() +
-                       "' could be several images; name one of: " + list_names(names)};
-      }
-      chosen = is_wanted ? &item : chosen;
+      choice.offer(item, is_wanted);
     }
-    if (chosen == nullptr) {
-      return Failure{"'" + files_->shown() + "' has no image '" + reference_.name +
-                     "'; those that it has: " + list_names(names)};
-    }
+    LFS_ASSIGN(const nlohmann::json* chosen, choice.end(files_->shown()));
     config_name = chosen->at("Config").get<std::string>();
     names_ = chosen->at("Layers").get<std::vector<std::string>>();
     return {};

@@ -12,20 +12,33 @@ constexpr std::size_t kQueued = 8;
 }  // namespace
 
 PipedSource::PipedSource(std::unique_ptr<ByteSource> from)
-    : from_(std::move(from)), pool_(kBlockBytes), blocks_(kQueued) {
-  thread_ = std::thread([this] {
+    : from_(std::move(from)), pool_(kBlockBytes), blocks_(kQueued), to_hash_(kQueued) {
+  reader_ = std::thread([this] {
     if (const auto filled = fill(); !filled) {
       failure_ = filled.error();
     }
     blocks_.close();
+    to_hash_.close();
   });
+  hasher_ = std::thread([this] {
+    while (const auto block = to_hash_.pop()) {
+      hash_.add((*block)->bytes());
+    }
+  });
+}
+
+void PipedSource::join() {
+  for (std::thread* thread : {&reader_, &hasher_}) {
+    if (thread->joinable()) {
+      thread->join();
+    }
+  }
 }
 
 PipedSource::~PipedSource() {
   blocks_.abandon();
-  if (thread_.joinable()) {
-    thread_.join();
-  }
+  to_hash_.abandon();
+  join();
 }
 
 Fallible<void> PipedSource::fill() {
@@ -42,8 +55,7 @@ Fallible<void> PipedSource::fill() {
     if (block->used == 0) {
       return {};
     }
-    hash_.add(block->bytes());
-    if (!blocks_.push(block)) {
+    if (!to_hash_.push(block) || !blocks_.push(block)) {
       return {};
     }
   }
@@ -53,7 +65,7 @@ Fallible<std::size_t> PipedSource::read(char* data, std::size_t size) {
   if (!block_ || used_ == block_->used) {
     auto next = blocks_.pop();
     if (!next) {
-      thread_.joinable() ? thread_.join() : void();
+      join();
       return failure_ ? Fallible<std::size_t>(*failure_) : Fallible<std::size_t>(std::size_t{0});
     }
     block_ = std::move(*next);
@@ -66,9 +78,7 @@ Fallible<std::size_t> PipedSource::read(char* data, std::size_t size) {
 }
 
 Digest PipedSource::finish() {
-  if (thread_.joinable()) {
-    thread_.join();
-  }
+  join();
   return hash_.finish();
 }
 

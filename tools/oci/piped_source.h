@@ -1,4 +1,4 @@
-// A source that is read ahead and hashed by a thread of its own.
+// A source that is read ahead by a thread of its own, and hashed by another.
 #pragma once
 
 #include <memory>
@@ -22,15 +22,18 @@ class PipedSource : public ByteSource {
 
  private:
   Fallible<void> fill();
+  void join();
 
   std::unique_ptr<ByteSource> from_;
   BlockPool pool_;
   Channel<SharedBlock> blocks_;
+  Channel<SharedBlock> to_hash_;
   Sha256 hash_;
   std::optional<Failure> failure_;  // set before the channel is closed
   SharedBlock block_;
   std::size_t used_ = 0;
-  std::thread thread_;
+  std::thread reader_;
+  std::thread hasher_;
 };
 
 }  // namespace layerfs::oci

@@ -22,17 +22,6 @@ std::string absolute(const std::string& path) {
   return path.starts_with('/') ? path : working_directory() + "/" + path;
 }
 
-Option flag(std::string name, char letter, std::string help, bool& target, bool value = true) {
-  return {.name = std::move(name),
-          .letter = letter,
-          .value = {},
-          .help = std::move(help),
-          .apply = [&target, value](std::string_view) -> Outcome<void> {
-            target = value;
-            return {};
-          }};
-}
-
 Option valued(std::string name, char letter, std::string value, std::string help, Apply apply) {
   return {.name = std::move(name),
           .letter = letter,

@@ -7,8 +7,8 @@
 #include <catch2/catch.hpp>
 #include <thread>
 
+#include "tests/testlib/tar_text.h"
 #include "tests/testlib/tree_maker.h"
-#include "tests/unit/tools/oci/tar_text.h"
 
 using namespace layerfs;
 using namespace layerfs::oci;
