@@ -172,26 +172,38 @@ Result<OpenedLayers, Failure> open_all(const MountConfig& config, std::vector<Fr
   ignore(sys::reserve_descriptors(fixed + opened.descriptor_limit),
          "the table grows when it has to");
 
-  StackOptions options{config.lowers, config.read_only ? std::string() : config.upper, config.init,
-                       opened.mountpoint, config.override_stat == MountConfig::OverrideStat::On};
+  StackOptions options;
+  options.lowers = config.lowers;
+  options.upper = config.read_only ? std::string() : config.upper;
+  options.init = config.init;
+  options.mountpoint = opened.mountpoint;
+  options.force_overrides = config.override_stat == MountConfig::OverrideStat::On;
   if (config.read_only && !config.upper.empty()) {
     // Shown like a lower then: nothing may change in it.
     options.lowers.insert(options.lowers.begin(), config.upper);
+  }
+  std::string init_work;
+  if (!options.upper.empty()) {
+    LFS_ASSIGN(const std::string real, resolve(config.upper, "upper directory"));
+    opened.work = config.work.empty() ? default_work_dir(real) : config.work;
+    options.works.push_back(opened.work);
+    if (!options.init.empty()) {
+      LFS_ASSIGN(const std::string real_init, resolve(config.init, "init layer"));
+      init_work = default_work_dir(real_init);
+      options.works.push_back(init_work);
+    }
   }
   LFS_ASSIGN(LayerStack stack, LayerStack::open(options));
   std::unique_ptr<WritableLayer> upper;
   std::unique_ptr<WritableLayer> init;
   if (stack.upper()) {
-    LFS_ASSIGN(const std::string real, resolve(config.upper, "upper directory"));
-    opened.work = config.work.empty() ? default_work_dir(real) : config.work;
     LFS_ASSIGN(upper, open_writable(config, stack, *stack.upper(), opened.work, fresh));
     opened.form = upper->marks().form();
     opened.xattrs = upper->marks().xattr_namespace();
     opened.overrides = upper->overrides();
   }
   if (stack.upper() && stack.init()) {
-    LFS_ASSIGN(const std::string real, resolve(config.init, "init layer"));
-    LFS_ASSIGN(init, open_writable(config, stack, *stack.init(), default_work_dir(real), fresh));
+    LFS_ASSIGN(init, open_writable(config, stack, *stack.init(), init_work, fresh));
   }
   FileSystemOptions fs_options;
   fs_options.redirect = config.redirect;

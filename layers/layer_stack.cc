@@ -100,14 +100,51 @@ Result<bool> is_inside(int inside, int outside) {
   }
 }
 
-Result<LayerStack, Failure> LayerStack::open(const StackOptions& options) {
-  if (options.lowers.size() > std::numeric_limits<LayerIndex>::max() - 2U) {
-    return Failure{"too many lower layers: at most 65533"};
+namespace {
+
+// A directory of the mount, by the path and the descriptor it was given by: a detached clone
+// has no parent to walk up to.
+struct Place {
+  std::string noun;
+  std::string path;
+  UniqueFd fd;
+  // It does not exist: `fd` is the directory that it would be in.
+  bool parent = false;
+
+  std::string name() const { return noun + " " + path; }
+};
+
+// nullopt: neither it nor its parent can be opened, which whoever makes it will report.
+std::optional<Place> place_of_work(const std::string& path) {
+  const char* noun = "work directory";
+  if (auto fd = sys::open_path(path, O_PATH | O_DIRECTORY)) {
+    return Place{noun, path, std::move(*fd)};
   }
-  LayerStack stack;
-  // Checked on the paths as given: a detached clone has no parent to walk up to.
-  std::vector<UniqueFd> lower_fds;
-  for (const std::string& path : options.lowers) {
+  const std::size_t end = path.find_last_not_of('/');
+  const std::size_t slash = path.rfind('/', end);
+  const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  if (auto fd = sys::open_path(parent, O_PATH | O_DIRECTORY)) {
+    return Place{noun, path, std::move(*fd), true};
+  }
+  return std::nullopt;
+}
+
+Result<void, Failure> refuse_overlap(const Place& a, const Place& b, const char* why) {
+  const auto inside = b.parent ? Result<bool>(false) : is_inside(a.fd.get(), b.fd.get());
+  const auto around = a.parent ? Result<bool>(false) : is_inside(b.fd.get(), a.fd.get());
+  if (!inside || !around) {
+    return Failure{a.name() + ": cannot compare with " + b.name() + ": " +
+                   describe(!inside ? inside.error() : around.error())};
+  }
+  if (*inside || *around) {
+    return Failure{a.name() + " and " + b.name() + " overlap; " + why + "use separate directories"};
+  }
+  return {};
+}
+
+Result<std::vector<Place>, Failure> places_of_lowers(const std::vector<std::string>& paths) {
+  std::vector<Place> places;
+  for (const std::string& path : paths) {
     auto fd = sys::open_path(path, O_PATH | O_DIRECTORY);
     if (!fd) {
       return cannot_open(LayerRole::Lower, path, fd.error());
@@ -115,30 +152,61 @@ Result<LayerStack, Failure> LayerStack::open(const StackOptions& options) {
     if (auto readable = sys::open_at({fd->get(), "."}, O_RDONLY | O_DIRECTORY); !readable) {
       return cannot_open(LayerRole::Lower, path, readable.error());
     }
-    lower_fds.push_back(std::move(*fd));
+    places.push_back({role_name(LayerRole::Lower).noun, path, std::move(*fd)});
   }
-  const auto refuse_overlap = [&](const std::string& path, const char* noun,
-                                  int fd) -> Result<void, Failure> {
-    for (std::size_t i = 0; i < lower_fds.size(); ++i) {
-      const auto inside = is_inside(fd, lower_fds[i].get());
-      const auto around = is_inside(lower_fds[i].get(), fd);
-      if (!inside || !around) {
-        return Failure{std::string(noun) + " " + path + ": cannot compare with layer " +
-                       options.lowers[i] + ": " +
-                       describe(!inside ? inside.error() : around.error())};
-      }
-      if (*inside || *around) {
-        return Failure{std::string(noun) + " " + path + " and lower layer " + options.lowers[i] +
-                       " overlap; a lower must not change while it is mounted, use separate "
-                       "directories"};
-      }
+  return places;
+}
+
+Result<void, Failure> refuse_mount_inside(const std::string& mountpoint,
+                                          const std::vector<Place>& places) {
+  const auto fd = sys::open_path(mountpoint, O_PATH | O_DIRECTORY);
+  if (!fd) {
+    return Failure{"mount point " + mountpoint + ": " + describe(fd.error()) +
+                   "; create the directory first"};
+  }
+  for (const Place& place : places) {
+    if (place.parent) {
+      continue;
     }
+    const auto inside = is_inside(fd->get(), place.fd.get());
+    if (!inside) {
+      return Failure{"mount point " + mountpoint + ": " + describe(inside.error())};
+    }
+    if (*inside) {
+      return Failure{"mount point " + mountpoint + " lies inside " + place.name() +
+                     "; reading it would wait for itself, mount somewhere else"};
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<LayerStack, Failure> LayerStack::open(const StackOptions& options) {
+  if (options.lowers.size() > std::numeric_limits<LayerIndex>::max() - 2U) {
+    return Failure{"too many lower layers: at most 65533"};
+  }
+  LayerStack stack;
+  LFS_ASSIGN(std::vector<Place> lowers, places_of_lowers(options.lowers));
+  std::vector<Place> written;
+  const auto add_written = [&](Place place) -> Result<void, Failure> {
+    for (const Place& lower : lowers) {
+      LFS_TRY(refuse_overlap(place, lower, "a lower must not change while it is mounted, "));
+    }
+    for (const Place& other : written) {
+      LFS_TRY(refuse_overlap(place, other, ""));
+    }
+    written.push_back(std::move(place));
     return {};
   };
   const auto add_writable = [&](LayerRole role,
                                 const std::string& path) -> Result<LayerIndex, Failure> {
     LFS_ASSIGN(Layer layer, open_layer(role, 0, path, options.force_overrides));
-    LFS_TRY(refuse_overlap(path, role_name(role).noun, layer.root.get()));
+    auto fd = sys::dup_fd(layer.root.get());
+    if (!fd) {
+      return cannot_open(role, path, fd.error());
+    }
+    LFS_TRY(add_written({role_name(role).noun, path, std::move(*fd)}));
     stack.layers_.push_back(std::move(layer));
     return static_cast<LayerIndex>(stack.layers_.size() - 1);
   };
@@ -149,34 +217,16 @@ Result<LayerStack, Failure> LayerStack::open(const StackOptions& options) {
     LFS_ASSIGN(stack.init_, add_writable(LayerRole::Init, options.init));
   }
   stack.first_lower_ = static_cast<LayerIndex>(stack.layers_.size());
-
-  std::optional<Result<UniqueFd>> mountpoint;
+  for (const std::string& path : options.works) {
+    if (auto place = place_of_work(path)) {
+      LFS_TRY(add_written(std::move(*place)));
+    }
+  }
   if (!options.mountpoint.empty()) {
-    mountpoint = sys::open_path(options.mountpoint, O_PATH | O_DIRECTORY);
+    LFS_TRY(refuse_mount_inside(options.mountpoint, written));
+    LFS_TRY(refuse_mount_inside(options.mountpoint, lowers));
   }
-  if (mountpoint && !*mountpoint) {
-    return Failure{"mount point " + options.mountpoint + ": " + describe(mountpoint->error()) +
-                   "; create the directory first"};
-  }
-  const auto refuse_inside = [&](int layer, const std::string& path) -> Result<void, Failure> {
-    if (!mountpoint) {
-      return {};
-    }
-    const auto inside = is_inside((*mountpoint)->get(), layer);
-    if (!inside) {
-      return Failure{"mount point " + options.mountpoint + ": " + describe(inside.error())};
-    }
-    if (*inside) {
-      return Failure{"mount point " + options.mountpoint + " lies inside layer " + path +
-                     "; reading it would wait for itself, mount somewhere else"};
-    }
-    return {};
-  };
-  for (const Layer& layer : stack.layers_) {
-    LFS_TRY(refuse_inside(layer.root.get(), layer.path));
-  }
-  for (std::size_t i = 0; i < lower_fds.size(); ++i) {
-    LFS_TRY(refuse_inside(lower_fds[i].get(), options.lowers[i]));
+  for (std::size_t i = 0; i < lowers.size(); ++i) {
     LFS_ASSIGN(Layer layer, open_layer(LayerRole::Lower, static_cast<unsigned>(i),
                                        options.lowers[i], options.force_overrides));
     stack.layers_.push_back(std::move(layer));

@@ -48,14 +48,17 @@ struct StackOptions {
   std::string upper;                // empty: none
   std::string init;                 // empty: none
   std::string mountpoint;           // empty: the layers are only read
+  // Work directories, which need not exist.
+  std::vector<std::string> works;
   // Believe override_stat in every layer, also where the layer's root has none.
   bool force_overrides = false;
 };
 
 class LayerStack {
  public:
-  // Opens and checks the layers: each a readable directory, no upper inside a lower nor
-  // the reverse, no mount point inside a layer.
+  // Opens and checks the layers: each a readable directory; no upper, init layer or work
+  // directory inside another or inside a lower, nor the reverse; no mount point inside any
+  // of them. Nothing is made or changed.
   static Result<LayerStack, Failure> open(const StackOptions& options);
 
   const Layer& at(LayerIndex index) const { return layers_[index]; }
