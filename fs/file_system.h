@@ -330,6 +330,8 @@ class FileSystem {
   };
   Result<RenameObstacle> rename_locked(RenameSide& from, RenameSide& to, unsigned flags,
                                        const ExclusiveTree& lock);
+  Status check_replaceable(const RenameSide& from, const RenameSide& to);
+  Result<RenameObstacle> copy_up_before(const RenameSide& side, bool moves);
   static RenameEffects effects_of(const RenameSide& from, const RenameSide& to, unsigned flags,
                                   std::uint64_t old_ino);
   Status prepare_moved(RenameSide& from, const RenameSide& to, const ExclusiveTree& lock);

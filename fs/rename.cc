@@ -12,6 +12,7 @@ namespace layerfs {
 namespace {
 
 constexpr std::chrono::milliseconds kReleaseWait{200};
+constexpr unsigned kKnownFlags = RENAME_NOREPLACE | RENAME_EXCHANGE;
 
 }  // namespace
 
@@ -88,7 +89,7 @@ FileSystem::RenameEffects FileSystem::effects_of(const RenameSide& from, const R
 Result<FileSystem::RenameEffects> FileSystem::rename(NodeId parent, std::string_view name,
                                                      NodeId new_parent, std::string_view new_name,
                                                      unsigned flags) {
-  if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) {
+  if ((flags & ~kKnownFlags) != 0) {
     return Errno(EINVAL);
   }
   LFS_TRY(check_new_name(new_name));
@@ -115,6 +116,52 @@ Result<FileSystem::RenameEffects> FileSystem::rename(NodeId parent, std::string_
   }
 }
 
+// What rename(2) lets an object replace.
+Status FileSystem::check_replaceable(const RenameSide& from, const RenameSide& to) {
+  if (to.node == nullptr) {
+    return {};
+  }
+  if (to.node->is_dir() && !from.node->is_dir()) {
+    return Errno(EISDIR);
+  }
+  if (!to.node->is_dir() && from.node->is_dir()) {
+    return Errno(ENOTDIR);
+  }
+  if (to.node->is_dir()) {
+    LFS_ASSIGN(const SharedListing content, listing_of(*to.node));
+    if (!content->visible.empty()) {
+      return Errno(ENOTEMPTY);
+    }
+  }
+  return {};
+}
+
+// The copy-up that the rename needs of this side's object, with a lookup counted.
+Result<FileSystem::RenameObstacle> FileSystem::copy_up_before(const RenameSide& side, bool moves) {
+  Node* node = side.node;
+  if (node == nullptr) {
+    return RenameObstacle{};
+  }
+  bool copies = false;
+  Need need = Need::Attributes;
+  if (moves) {
+    // A name that only a lower has of an inode in the index must get one in the upper.
+    need = need_to_move(*node);
+    LFS_ASSIGN(copies, needs_copy_up(*node, need));
+    copies = copies || (side.is_in_lower() && !node->is_dir() && node->place != Place::Indexed);
+  } else if (node->place == Place::Lower && !node->is_dir()) {
+    // The number of its other names must outlive this mount: see remove().
+    LFS_ASSIGN(const Located located, locate(*node));
+    LFS_ASSIGN(const struct statx st, sys::stat_at(located.at()));
+    copies = is_indexable(st);
+  }
+  if (!copies) {
+    return RenameObstacle{};
+  }
+  table_.ref(*node);
+  return RenameObstacle{node->id, need, 0};
+}
+
 Result<FileSystem::RenameObstacle> FileSystem::rename_locked(RenameSide& from, RenameSide& to,
                                                              unsigned flags,
                                                              const ExclusiveTree& lock) {
@@ -131,39 +178,13 @@ Result<FileSystem::RenameObstacle> FileSystem::rename_locked(RenameSide& from, R
   if (from.node == to.node) {
     return RenameObstacle{};  // two names of one object: rename(2) does nothing
   }
-  if (!exchange && to.node != nullptr) {
-    if (to.node->is_dir() && !from.node->is_dir()) {
-      return Errno(EISDIR);
-    }
-    if (!to.node->is_dir() && from.node->is_dir()) {
-      return Errno(ENOTDIR);
-    }
-    if (to.node->is_dir()) {
-      LFS_ASSIGN(const SharedListing content, listing_of(*to.node));
-      if (!content->visible.empty()) {
-        return Errno(ENOTEMPTY);
-      }
-    }
+  if (!exchange) {
+    LFS_TRY(check_replaceable(from, to));
   }
   for (const RenameSide* side : {&from, &to}) {
-    Node* node = side->node;
-    const bool moves = side == &from || exchange;
-    bool copies = false;
-    Need need = Need::Attributes;
-    if (node != nullptr && moves) {
-      // A name that only a lower has of an inode in the index must get one in the upper.
-      need = need_to_move(*node);
-      LFS_ASSIGN(copies, needs_copy_up(*node, need));
-      copies = copies || (side->is_in_lower() && !node->is_dir() && node->place != Place::Indexed);
-    } else if (node != nullptr && node->place == Place::Lower && !node->is_dir()) {
-      // The number of its other names must outlive this mount: see remove().
-      LFS_ASSIGN(const Located located, locate(*node));
-      LFS_ASSIGN(const struct statx st, sys::stat_at(located.at()));
-      copies = is_indexable(st);
-    }
-    if (copies) {
-      table_.ref(*node);
-      return RenameObstacle{node->id, need, 0};
+    LFS_ASSIGN(const RenameObstacle obstacle, copy_up_before(*side, side == &from || exchange));
+    if (obstacle.copy_up != 0) {
+      return obstacle;
     }
   }
   LFS_ASSIGN(from.where, prepare_name(*from.parent, from.name, *from.listing, lock));

@@ -14,7 +14,7 @@
 namespace layerfs {
 namespace {
 
-constexpr unsigned kPermissions = ACL_READ | ACL_WRITE | ACL_EXECUTE;
+constexpr unsigned kAllRights = ACL_READ | ACL_WRITE | ACL_EXECUTE;
 constexpr mode_t kAllPermissions = S_IRWXU | S_IRWXG | S_IRWXO;
 
 struct AclEntry {
@@ -33,7 +33,7 @@ bool is_well_formed(const Acl& acl) {
   Expect expect = Expect::UserObj;
   bool needs_mask = false;
   for (const AclEntry& entry : acl) {
-    if ((entry.permissions & ~kPermissions) != 0) {
+    if ((entry.permissions & ~kAllRights) != 0) {
       return false;
     }
     if (names_id(entry.tag)) {
@@ -106,7 +106,7 @@ std::string format(const Acl& acl) {
 // Leaves in the entry and in the three bits of `mode` at `shift` what both grant.
 void limit_each_other(AclEntry& entry, mode_t& mode, unsigned shift) {
   entry.permissions &= mode >> shift;
-  mode &= ~(kPermissions << shift) | (entry.permissions << shift);
+  mode &= ~(kAllRights << shift) | (entry.permissions << shift);
 }
 
 // posix_acl_create_masq, for a well-formed ACL. True if it says more than the mode.
@@ -202,9 +202,9 @@ Result<std::string> acl_with_mode(std::string_view value, mode_t mode) {
   LFS_ASSIGN(Acl acl, parse(value));
   if (!acl.empty()) {
     const Classes classes = classes_of(acl);
-    classes.owner->permissions = mode >> 6U & kPermissions;
-    classes.group->permissions = mode >> 3U & kPermissions;
-    classes.other->permissions = mode & kPermissions;
+    classes.owner->permissions = mode >> 6U & kAllRights;
+    classes.group->permissions = mode >> 3U & kAllRights;
+    classes.other->permissions = mode & kAllRights;
   }
   return format(acl);
 }

@@ -9,6 +9,9 @@
 
 namespace layerfs {
 
+// Of a mode: the permissions, with set-id and sticky bits, without the type.
+inline constexpr mode_t kPermissions = 07777;
+
 // As stored: ids of the layer, not as a mount with id maps shows them.
 struct Identity {
   uid_t uid;

@@ -2,10 +2,10 @@
 
 #include <sys/stat.h>
 
+#include "layers/identity.h"
+
 namespace layerfs {
 namespace {
-
-constexpr mode_t kPermissions = 07777;
 
 Status compare_content(ViewObject& now, ViewObject& before, const CompareOptions& options,
                        ChangedParts& parts) {

@@ -10,13 +10,14 @@
 #include <optional>
 #include <tuple>
 
+#include "layers/identity.h"
+
 namespace layerfs {
 namespace {
 
 // Linux' dev_t: 12 bits of major, 20 of minor (include/linux/kdev_t.h).
 constexpr std::uint32_t kMaxMajor = 0xfff;
 constexpr std::uint32_t kMaxMinor = 0xfffff;
-constexpr mode_t kPermissions = 07777;
 constexpr std::uint32_t kNoId = std::numeric_limits<std::uint32_t>::max();
 
 std::optional<std::uint32_t> parse_number(std::string_view text, int base) {

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include "layers/identity.h"
 #include "layers/override_stat.h"
 
 namespace layerfs {
@@ -35,7 +36,7 @@ Status WritableLayer::give_mode(sys::At at, const Identity& identity) {
   if (S_ISLNK(identity.mode)) {
     return {};
   }
-  return sys::chmod_at(at, overrides_ ? usable_mode(identity.mode) : identity.mode & 07777);
+  return sys::chmod_at(at, overrides_ ? usable_mode(identity.mode) : identity.mode & kPermissions);
 }
 
 Result<Staged> WritableLayer::stage_new(const NewObject& object) {
@@ -158,10 +159,10 @@ Status WritableLayer::set_owner(sys::At at, const Identity& old, uid_t uid, gid_
 
 Status WritableLayer::set_mode(sys::At at, const Identity& old, mode_t mode) {
   if (!overrides_) {
-    return sys::chmod_at(at, mode & 07777);
+    return sys::chmod_at(at, mode & kPermissions);
   }
   Identity identity = old;
-  identity.mode = (old.mode & S_IFMT) | (mode & 07777);
+  identity.mode = (old.mode & S_IFMT) | (mode & kPermissions);
   LFS_TRY(sys::set_xattr(at, kOverrideStatXattr, override_value(identity)));
   return sys::chmod_at(at, usable_mode(identity.mode));
 }

@@ -20,8 +20,6 @@ namespace {
 // A stats document of a busy mount is some tens of KiB.
 constexpr std::size_t kMostBytes = 64U << 20;
 
-std::string errno_text(int error) { return describe(Errno(error)); }
-
 // A FUSE mount whose daemon has died answers every call with ENOTCONN.
 bool is_not_connected(const MountEntry& mount) {
   struct statfs unused {};
@@ -50,7 +48,8 @@ Problem no_answer(const MountEntry& mount, int error) {
     // The server closes without a word on a peer it may not answer.
     return daemon_is_dead(mount) ? gone(mount) : refused(mount);
   }
-  return failed("'" + mount.mount_point + "': no answer from the daemon: " + errno_text(error));
+  return failed("'" + mount.mount_point +
+                "': no answer from the daemon: " + describe(Errno(error)));
 }
 
 Problem no_daemon(const MountEntry& mount, int error) {
@@ -58,7 +57,8 @@ Problem no_daemon(const MountEntry& mount, int error) {
     return no_answer(mount, error);
   }
   if (error != ECONNREFUSED) {
-    return failed("'" + mount.mount_point + "': cannot reach the daemon: " + errno_text(error));
+    return failed("'" + mount.mount_point +
+                  "': cannot reach the daemon: " + describe(Errno(error)));
   }
   if (daemon_is_dead(mount)) {
     return gone(mount);
@@ -71,7 +71,7 @@ Problem no_daemon(const MountEntry& mount, int error) {
 Outcome<UniqueFd> connect_to(const MountEntry& mount, std::chrono::milliseconds patience) {
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd) {
-    return failed("cannot make a socket: " + errno_text(errno));
+    return failed("cannot make a socket: " + describe(Errno::last()));
   }
   const std::string name = control_socket_name(mount.major, mount.minor);
   sockaddr_un address{};

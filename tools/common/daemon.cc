@@ -29,8 +29,6 @@ constexpr auto kGrace = std::chrono::seconds(3);
 constexpr std::size_t kMostStatusBytes = 64 * 1024;
 constexpr int kSignalExitBase = 128;
 
-std::string errno_text(int error) { return describe(Errno(error)); }
-
 // SIGINT and its like arrive as data while this lives, so that a mount that is being
 // made can be taken back instead of being left half-made.
 class HeldSignals {
@@ -40,10 +38,10 @@ class HeldSignals {
     for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) {
       sigaddset(&set_, number);
     }
-    ::sigprocmask(SIG_BLOCK, &set_, &before_);
+    ::pthread_sigmask(SIG_BLOCK, &set_, &before_);
     fd_ = UniqueFd(::signalfd(-1, &set_, SFD_CLOEXEC | SFD_NONBLOCK));
   }
-  ~HeldSignals() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
+  ~HeldSignals() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
   HeldSignals(const HeldSignals&) = delete;
   HeldSignals& operator=(const HeldSignals&) = delete;
   HeldSignals(HeldSignals&&) = delete;
@@ -69,14 +67,14 @@ class HeldSignals {
 Outcome<UniqueFd> config_file(const MountConfig& config) {
   UniqueFd fd(::memfd_create("layerfs-config", MFD_CLOEXEC));
   if (!fd) {
-    return failed("cannot make a file in memory: " + errno_text(errno));
+    return failed("cannot make a file in memory: " + describe(Errno::last()));
   }
   const std::string text = to_json_text(config) + "\n";
   for (std::size_t done = 0; done < text.size();) {
     const ssize_t count =
         ::pwrite(fd.get(), text.data() + done, text.size() - done, static_cast<off_t>(done));
     if (count < 0) {
-      return failed("cannot hand the configuration to the daemon: " + errno_text(errno));
+      return failed("cannot hand the configuration to the daemon: " + describe(Errno::last()));
     }
     done += static_cast<std::size_t>(count);
   }
@@ -164,7 +162,7 @@ Outcome<void> check_mounted(const std::string& mountpoint, std::optional<std::ui
   }
   struct statx unused {};
   if (::statx(AT_FDCWD, mountpoint.c_str(), 0, STATX_BASIC_STATS, &unused) < 0) {
-    return failed("'" + mountpoint + "': mounted, but does not answer: " + errno_text(errno));
+    return failed("'" + mountpoint + "': mounted, but does not answer: " + describe(Errno::last()));
   }
   return {};
 }
@@ -262,7 +260,7 @@ Outcome<int> start_daemon(const MountConfig& config, const DaemonStart& start) {
   LFS_ASSIGN(const UniqueFd file, config_file(with_absolute_paths(config)));
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) < 0) {
-    return failed("cannot make a pipe: " + errno_text(errno));
+    return failed("cannot make a pipe: " + describe(Errno::last()));
   }
   const UniqueFd status(ends[0]);
   UniqueFd daemons_end(ends[1]);

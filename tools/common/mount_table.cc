@@ -56,13 +56,11 @@ std::optional<MountEntry> parse_line(const std::string& line) {
   return entry;
 }
 
-std::string errno_text(int error) { return describe(Errno(error)); }
-
 Problem cannot_look(const std::string& path, int error) {
   return failed("cannot look at '" + path + "': " +
                 (error == ENOTCONN ? "the daemon of its mount is gone; remove the mount with "
                                      "'layerfs umount MOUNTPOINT'"
-                                   : errno_text(error)));
+                                   : describe(Errno(error))));
 }
 
 Outcome<std::string> path_of(int fd, const std::string& asked) {

@@ -26,8 +26,6 @@ namespace {
 constexpr auto kSignalGrace = std::chrono::seconds(3);
 constexpr auto kPollInterval = std::chrono::milliseconds(20);
 
-std::string errno_text(int error) { return describe(Errno(error)); }
-
 // posix_spawn's two parameter blocks, freed together.
 struct SpawnSetup {
   SpawnSetup() {
@@ -61,7 +59,7 @@ struct SpawnSetup {
     const int error =
         ::posix_spawn(&pid, argv.front().c_str(), &actions, &attributes, pointers.data(), environ);
     if (error != 0) {
-      return failed("cannot start '" + argv.front() + "': " + errno_text(error));
+      return failed("cannot start '" + argv.front() + "': " + describe(Errno(error)));
     }
     return pid;
   }
@@ -114,7 +112,7 @@ Outcome<pid_t> spawn(const std::vector<std::string>& argv, const std::vector<int
   for (const int fd : inherited) {
     moved.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, kFirst + static_cast<int>(inherited.size())));
     if (!moved.back()) {
-      return failed("cannot pass a descriptor on: " + errno_text(errno));
+      return failed("cannot pass a descriptor on: " + describe(Errno::last()));
     }
   }
   SpawnSetup setup;
@@ -134,7 +132,7 @@ Outcome<Finished> run_to_end(const std::vector<std::string>& argv) {
   for (Pipe& one : pipes) {
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) < 0) {
-      return failed("cannot make a pipe: " + errno_text(errno));
+      return failed("cannot make a pipe: " + describe(Errno::last()));
     }
     one = {UniqueFd(ends[0]), UniqueFd(ends[1])};
   }

@@ -23,7 +23,7 @@ Outcome<std::int64_t> parse_time(std::string_view text) {
 }  // namespace
 
 Outcome<std::optional<std::int64_t>> source_date_epoch() {
-  const char* text = std::getenv("SOURCE_DATE_EPOCH");
+  const char* text = std::getenv("SOURCE_DATE_EPOCH");  // NOLINT(concurrency-mt-unsafe): one thread
   if (text == nullptr || *text == '\0') {
     return std::optional<std::int64_t>();
   }

@@ -7,7 +7,7 @@
 namespace layerfs {
 namespace {
 
-constexpr int kMostThreads = 1024;
+constexpr int kMostDaemonThreads = 1024;
 
 // `-o` spellings that are not the long option with '_' for '-'.
 struct Alias {
@@ -237,7 +237,7 @@ void MountOptions::define() {
           .value = "N",
           .help = "Threads that serve requests; 0: automatic (default)."},
          [&c](std::string_view text) -> Outcome<void> {
-           LFS_ASSIGN(c.threads, parse_int(text, 0, kMostThreads));
+           LFS_ASSIGN(c.threads, parse_int(text, 0, kMostDaemonThreads));
            return {};
          });
   valued(

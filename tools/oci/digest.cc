@@ -10,7 +10,7 @@
 namespace layerfs::oci {
 namespace {
 
-constexpr std::string_view kPrefix = "sha256:";
+constexpr std::string_view kAlgorithm = "sha256:";
 constexpr std::size_t kHexDigits = 64;
 
 void require(bool done) {
@@ -35,10 +35,10 @@ struct Sha256::State {
 };
 
 std::optional<Digest> Digest::parse(std::string_view text) {
-  if (text.size() != kPrefix.size() + kHexDigits || !text.starts_with(kPrefix)) {
+  if (text.size() != kAlgorithm.size() + kHexDigits || !text.starts_with(kAlgorithm)) {
     return std::nullopt;
   }
-  const std::string_view hex = text.substr(kPrefix.size());
+  const std::string_view hex = text.substr(kAlgorithm.size());
   const bool lower = std::all_of(hex.begin(), hex.end(), [](char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
   });
@@ -66,7 +66,7 @@ Digest Sha256::finish() {
   require(EVP_DigestFinal_ex(state_->context, value.data(), &size) == 1);
   state_->restart();
   constexpr const char* kDigits = "0123456789abcdef";
-  std::string text(kPrefix);
+  std::string text(kAlgorithm);
   for (unsigned i = 0; i < size; ++i) {
     text += {kDigits[value[i] >> 4U], kDigits[value[i] & 15U]};
   }

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "layers/acl.h"
+#include "layers/identity.h"
 #include "layers/merged_view.h"
 #include "layers/path_text.h"
 #include "layers/sys/syscalls.h"
@@ -16,7 +17,6 @@
 namespace layerfs::oci {
 namespace {
 
-constexpr mode_t kPermissions = 07777;
 // No filesystem operation takes a longer one in one piece.
 constexpr std::size_t kMostPathBytes = 32 * 1024;
 // Names that aufs keeps for itself, of no meaning to others; but the opaque marker is one.

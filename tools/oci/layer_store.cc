@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "layers/identity.h"
 #include "layers/merged_view.h"
 #include "layers/mount_config.h"
 #include "layers/sys/syscalls.h"
@@ -543,7 +544,7 @@ Fallible<LayerStore::Unpacking::Below> LayerStore::Unpacking::directory_below(
     const struct statx_timestamp& time = (*found)->st.stx_mtime;
     return Below(DirectoryAttributes{identity.uid,
                                      identity.gid,
-                                     identity.mode & 07777,
+                                     identity.mode & kPermissions,
                                      {time.tv_sec, static_cast<long>(time.tv_nsec)},
                                      **xattrs});
   }

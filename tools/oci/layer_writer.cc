@@ -5,13 +5,12 @@
 
 #include <algorithm>
 
+#include "layers/identity.h"
 #include "layers/sys/syscalls.h"
 #include "whiteout/marks.h"
 
 namespace layerfs::oci {
 namespace {
-
-constexpr mode_t kPermissions = 07777;
 
 Failure cannot_read(const std::string& path, Errno error) {
   return {"cannot read '/" + path + "': " + describe(error) + "; nothing was written"};

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "layers/change_walk.h"
+#include "layers/identity.h"
 #include "layers/path_text.h"
 #include "tools/oci/block_pool.h"
 #include "tools/oci/channel.h"
@@ -212,7 +213,7 @@ Fallible<Squashed> fill(const MergedView& nothing, const MergedView& view, int o
     DirectoryAttributes attributes{
         root.identity.uid,
         root.identity.gid,
-        root.identity.mode & 07777,
+        root.identity.mode & kPermissions,
         {root.st.stx_mtime.tv_sec, static_cast<long>(root.st.stx_mtime.tv_nsec)},
         {}};
     if (!names) {

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <optional>
 
+#include "layers/identity.h"
+
 namespace layerfs::oci {
 namespace {
 
@@ -32,14 +34,14 @@ constexpr Field kDevMajor{329, 8};
 constexpr Field kDevMinor{337, 8};
 constexpr Field kPrefix{345, kPrefixBytes};
 
-using Block = std::array<char, kTarBlockBytes>;
+using HeaderBlock = std::array<char, kTarBlockBytes>;
 
-void put_text(Block& block, Field field, std::string_view text) {
+void put_text(HeaderBlock& block, Field field, std::string_view text) {
   std::memcpy(block.data() + field.offset, text.data(), std::min(text.size(), field.size));
 }
 
 // All digits that the field has, and a NUL. Zero stands for what PAX says instead.
-void put_number(Block& block, Field field, std::uint64_t value, std::uint64_t largest) {
+void put_number(HeaderBlock& block, Field field, std::uint64_t value, std::uint64_t largest) {
   if (value > largest) {
     value = 0;
   }
@@ -49,7 +51,7 @@ void put_number(Block& block, Field field, std::uint64_t value, std::uint64_t la
   }
 }
 
-void put_checksum(Block& block) {
+void put_checksum(HeaderBlock& block) {
   std::memset(block.data() + kChecksum.offset, ' ', kChecksum.size);
   unsigned sum = 0;
   for (const char c : block) {
@@ -177,7 +179,7 @@ std::string pax_header_name(const std::string& path) {
   return as_ascii(dir + "PaxHeaders.0/" + path.substr(cut == std::string::npos ? 0 : cut + 1));
 }
 
-void start_block(Block& block, char type) {
+void start_block(HeaderBlock& block, char type) {
   block.fill('\0');
   block[kType.offset] = type;
   put_text(block, kMagic,
@@ -186,7 +188,7 @@ void start_block(Block& block, char type) {
                             8));
 }
 
-void append(std::string& out, Block& block) {
+void append(std::string& out, HeaderBlock& block) {
   put_checksum(block);
   out.append(block.data(), block.size());
 }
@@ -203,7 +205,7 @@ bool is_portable_xattr(std::string_view name, std::string_view value) {
 
 std::string encode_tar_header(const TarEntry& entry) {
   std::string out;
-  Block block;
+  HeaderBlock block;
   const std::string path = stored_path(entry);
   const std::string records = pax_records(entry, path);
   if (!records.empty()) {
@@ -224,7 +226,7 @@ std::string encode_tar_header(const TarEntry& entry) {
   } else {
     put_text(block, kName, as_ascii(path));
   }
-  put_number(block, kMode, entry.mode & 07777, kMax7Digits);
+  put_number(block, kMode, entry.mode & kPermissions, kMax7Digits);
   put_number(block, kUid, entry.uid, kMax7Digits);
   put_number(block, kGid, entry.gid, kMax7Digits);
   put_number(block, kSize, entry.size, kMax11Digits);

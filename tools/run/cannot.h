@@ -8,7 +8,7 @@
 namespace layerfs::run {
 
 // "cannot WHAT: the error's text".
-inline Problem cannot(const std::string& what, Errno error) {
+inline Problem cannot(const std::string& what, Errno error = Errno::last()) {
   return failed("cannot " + what + ": " + describe(error));
 }
 

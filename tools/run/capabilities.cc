@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <initializer_list>
 
+#include "tools/run/cannot.h"
+
 namespace layerfs::run {
 namespace {
 
@@ -24,10 +26,6 @@ int last_capability() {
     ++last;
   }
   return last;
-}
-
-Problem cannot(const char* what) {
-  return failed(std::string("cannot ") + what + ": " + describe(Errno::last()));
 }
 
 }  // namespace

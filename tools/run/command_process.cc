@@ -21,6 +21,7 @@
 #include <cstdlib>
 
 #include "layers/sys/syscalls.h"
+#include "tools/run/cannot.h"
 #include "tools/run/capabilities.h"
 #include "tools/run/exit_code.h"
 #include "tools/run/id_map.h"
@@ -30,10 +31,6 @@ namespace layerfs::run {
 namespace {
 
 constexpr const char* kPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-Problem cannot(const std::string& what) {
-  return failed("cannot " + what + ": " + describe(Errno::last()));
-}
 
 Outcome<void> take_terminal(int terminal) {
   if (terminal < 0) {

@@ -16,6 +16,7 @@
 #include <string_view>
 
 #include "layers/sys/syscalls.h"
+#include "tools/run/cannot.h"
 #include "tools/run/command_process.h"
 #include "tools/run/container_init.h"
 #include "tools/run/exit_code.h"
@@ -27,11 +28,11 @@ namespace {
 
 constexpr std::string_view kInitName = "layerfs-init";
 
-struct Arguments {
+struct ArgumentMemory {
   char* begin = nullptr;
   std::size_t size = 0;
 };
-Arguments program_arguments;
+ArgumentMemory program_arguments;
 
 void hide_arguments() {
   if (program_arguments.size > kInitName.size()) {
@@ -39,10 +40,6 @@ void hide_arguments() {
     std::memcpy(program_arguments.begin, kInitName.data(), kInitName.size());
   }
   ::prctl(PR_SET_NAME, kInitName.data());
-}
-
-Problem cannot(const std::string& what) {
-  return failed("cannot " + what + ": " + describe(Errno::last()));
 }
 
 // Full rights over the container's own namespaces, and nothing that the supervisor's death

@@ -15,6 +15,7 @@
 
 #include "layers/sys/syscalls.h"
 #include "tools/common/process.h"
+#include "tools/run/cannot.h"
 #include "tools/run/children.h"
 #include "tools/run/command_process.h"
 #include "tools/run/container_user.h"
@@ -36,10 +37,6 @@ constexpr std::array kNamespaces = {
     Namespace{"uts", CLONE_NEWUTS},       Namespace{"ipc", CLONE_NEWIPC},
     Namespace{"cgroup", CLONE_NEWCGROUP}, Namespace{"time", CLONE_NEWTIME},
 };
-
-Problem cannot(const std::string& what) {
-  return failed("cannot " + what + ": " + describe(Errno::last()));
-}
 
 // The container's own command: the first process lets nobody look at it.
 pid_t process_to_join(const ContainerState& state) {

@@ -13,16 +13,13 @@
 
 #include "layers/sys/syscalls.h"
 #include "tools/common/daemon.h"
+#include "tools/run/cannot.h"
 
 namespace layerfs::run {
 namespace {
 
 constexpr const char* kFolderVariable = "_LAYERFS_RUN_FOLDER";
 constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-
-Problem cannot(const char* what) {
-  return failed(std::string("cannot ") + what + ": " + describe(Errno::last()));
-}
 
 UniqueFd file_in_memory() {
   constexpr unsigned kExecutable = 0x10;  // MFD_EXEC, Linux 6.3

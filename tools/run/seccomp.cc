@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "layers/sys/syscalls.h"
+#include "tools/run/cannot.h"
 #include "tools/run/places.h"
 #include "tools/run/seccomp_default.h"
 #include "tools/run/seccomp_profile.h"
@@ -30,10 +31,6 @@ namespace {
 
 // CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET.
 constexpr std::uint64_t kNamespaceFlags = 0x7E020000;
-
-Problem cannot(const char* what, int rc) {
-  return failed(std::string("cannot ") + what + ": " + describe(Errno(-rc)));
-}
 
 // Calls that libseccomp does not know, or that this architecture has not, need no rule.
 Outcome<void> rule(scmp_filter_ctx filter, std::uint32_t action, std::string_view name,
@@ -46,7 +43,7 @@ Outcome<void> rule(scmp_filter_ctx filter, std::uint32_t action, std::string_vie
       ::seccomp_rule_add_array(filter, action, number, static_cast<unsigned>(conditions.size()),
                                conditions.size() == 0 ? nullptr : conditions.begin());
   if (rc < 0 && rc != -EDOM) {
-    return cannot("make the system call filter", rc);
+    return cannot("make the system call filter", Errno(-rc));
   }
   return {};
 }
@@ -116,7 +113,7 @@ Outcome<void> profile_rules(scmp_filter_ctx filter, const SeccompProfile& profil
                                               static_cast<unsigned>(one.conditions.size()),
                                               one.conditions.data());
       if (rc < 0 && rc != -EDOM) {
-        return cannot("make the system call filter of the profile", rc);
+        return cannot("make the system call filter of the profile", Errno(-rc));
       }
     }
   }
@@ -141,13 +138,13 @@ Outcome<std::string> compile(const std::string& profile, std::uint64_t capabilit
                           : profile_rules(filter.get(), parsed));
   const UniqueFd file(::memfd_create("seccomp", MFD_CLOEXEC));
   if (!file) {
-    return cannot("make a file in memory", -errno);
+    return cannot("make a file in memory");
   }
   if (const int rc = ::seccomp_export_bpf(filter.get(), file.get()); rc < 0) {
-    return cannot("make the system call filter", rc);
+    return cannot("make the system call filter", Errno(-rc));
   }
   if (::lseek(file.get(), 0, SEEK_SET) < 0) {
-    return cannot("read the system call filter", -errno);
+    return cannot("read the system call filter");
   }
   return read_text_fd(file.get(), "the system call filter");
 }
@@ -158,11 +155,11 @@ Outcome<std::string> cache_name(const std::string& profile, std::uint64_t capabi
   const auto self = sys::open_path("/proc/self/exe", O_RDONLY);
   const auto st = self ? sys::stat_at({self->get()}) : Result<struct statx>(self.error());
   if (!st) {
-    return cannot("look at /proc/self/exe", st.error().value());
+    return cannot("look at /proc/self/exe", st.error());
   }
   void* const image = ::mmap(nullptr, st->stx_size, PROT_READ, MAP_PRIVATE, self->get(), 0);
   if (image == MAP_FAILED) {
-    return cannot("look at /proc/self/exe", errno);
+    return cannot("look at /proc/self/exe");
   }
   const std::uint64_t program = ::XXH3_64bits(image, st->stx_size);
   ::munmap(image, st->stx_size);
@@ -233,7 +230,7 @@ Outcome<void> load_seccomp(const SeccompChoice& choice) {
   std::memcpy(instructions.data(), choice.program.data(), choice.program.size());
   const sock_fprog program{static_cast<unsigned short>(instructions.size()), instructions.data()};
   return ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0
-             ? Outcome<void>(cannot("set the system call filter", -errno))
+             ? Outcome<void>(cannot("set the system call filter"))
              : Outcome<void>();
 }
 

@@ -20,6 +20,7 @@
 #include "layers/sys/syscalls.h"
 #include "tools/common/daemon.h"
 #include "tools/common/process.h"
+#include "tools/run/cannot.h"
 #include "tools/run/cgroup.h"
 #include "tools/run/children.h"
 #include "tools/run/container.h"
@@ -35,10 +36,6 @@ namespace layerfs::run {
 namespace {
 
 constexpr auto kDaemonPatience = std::chrono::seconds(10);
-
-Problem cannot(const std::string& what) {
-  return failed("cannot " + what + ": " + describe(Errno::last()));
-}
 
 class Supervisor {
  public:
