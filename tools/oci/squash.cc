@@ -132,7 +132,9 @@ class MarkCopier {
       }
       return failed.ok();
     });
-    LFS_TRY(failed);
+    if (!failed) {
+      return failed.error();
+    }
     dir.close();
     for (const ViewEntry& entry : directories) {
       LFS_TRY(copy(entry, join(path, entry.name)));
@@ -200,7 +202,9 @@ Fallible<Squashed> fill(const MergedView& nothing, const MergedView& view, int o
   if (!written && !pipe.reader_stopped()) {
     return written.error();
   }
-  LFS_TRY(applied);
+  if (!applied) {
+    return applied.error();
+  }
   if (!view.is_empty()) {
     LFS_TRY(MarkCopier(view, out, marks).copy(view.root(), ""));
     const ViewEntry& root = view.root();
@@ -250,7 +254,7 @@ Fallible<Squashed> squash_layers(const MergedView& view, const std::string& out,
   if (!root) {
     return Failure{"'" + out + "': " + describe(root.error())};
   }
-  const auto work = [&]() -> Fallible<Squashed> {
+  auto work = [&]() -> Fallible<Squashed> {
     const auto marks = probe_marks(root->get(), options.marks);
     if (!marks) {
       return Failure{"'" + out + "' cannot hold the wanted marks: " + describe(marks.error())};

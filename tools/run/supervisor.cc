@@ -171,8 +171,10 @@ class Supervisor {
         helpers_.push_back(pid);
       }
     }
-    LFS_TRY(done);
-    const auto limited =
+    if (!done) {
+      return done.error();
+    }
+    auto limited =
         config().net_rate ? limit_rate(container_, *config().net_rate) : Outcome<void>();
     if (limited || !config().limits_of_groups.best_effort) {
       return limited;

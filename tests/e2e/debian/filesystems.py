@@ -24,6 +24,10 @@ def call(arguments, timeout=120, **options):
     return result.stdout
 
 
+# Binds the directory $1 to itself so that reading it sets no times of access.
+WITHOUT_ACCESS_TIMES = 'mount --bind "$1" "$1"; mount -o remount,bind,noatime "$1"; '
+
+
 def is_mounted(path: pathlib.Path) -> bool:
     with open("/proc/self/mountinfo") as mounts:
         return any(line.split()[4] == str(path) for line in mounts)
@@ -111,8 +115,7 @@ class FuseOverlayfs(Filesystem):
         # It sets times of access in its layers; they are shared with other tests.
         for layer in layers:
             if not is_mounted(layer):
-                call(["mount", "--bind", layer, layer])
-                call(["mount", "-o", "remount,bind,noatime", layer])
+                call(["sh", "-euc", WITHOUT_ACCESS_TIMES, "sh", layer])
         call(["fuse-overlayfs", "-o", ",".join(directories(layers, upper, work) + self.options),
               target])
 
