@@ -174,8 +174,7 @@ class Supervisor {
     if (!done) {
       return done.error();
     }
-    auto limited =
-        config().net_rate ? limit_rate(container_, *config().net_rate) : Outcome<void>();
+    auto limited = config().net_rate ? limit_rate(container_, *config().net_rate) : Outcome<void>();
     if (limited || !config().limits_of_groups.best_effort) {
       return limited;
     }
