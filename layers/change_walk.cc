@@ -21,16 +21,6 @@ constexpr std::size_t kMostOpen = 64;
 
 using Outcome = Result<void, Failure>;
 
-Failure cannot_read(std::string_view path, Errno error) {
-  std::string message = "'/" + std::string(path) + "': " + describe(error);
-  if (is_not_permitted(error)) {
-    message += "; read the layers as root, or in the user namespace that they belong to";
-  } else if (error.value() == EIO) {
-    message += "; a layer is damaged, or changed while it was read";
-  }
-  return {message};
-}
-
 // Turns a Result of the layers into one that names the path.
 #define LFS_ASSIGN_AT(target, path, expr)                            \
   auto LFS_CONCAT(lfs_at_, __LINE__) = (expr);                       \
@@ -572,6 +562,20 @@ Outcome Walk::report_late(const std::string& path, bool relinked, bool& reported
 }
 
 }  // namespace
+
+Failure cannot_read(std::string_view path, Errno error) {
+  std::string message = "cannot read '/" + std::string(path) + "': " + describe(error);
+  if (error.value() == ENODATA) {
+    message = "'/" + std::string(path) +
+              "' is here with its attributes only, and no layer below has its data; give also the "
+              "layers that it was copied up from";
+  } else if (is_not_permitted(error)) {
+    message += "; read the layers as root, or in the user namespace that they belong to";
+  } else if (error.value() == EIO) {
+    message += "; a layer is damaged, or changed while it was read";
+  }
+  return {message};
+}
 
 Result<void, Failure> walk_changes(const MergedView& before, const MergedView& now,
                                    const ChangeOptions& options, const ChangeVisitor& visit) {

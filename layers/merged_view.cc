@@ -224,7 +224,7 @@ Status ViewObject::find_data() {
     }
     LFS_ASSIGN(const auto found, walk.next());
     if (!found || !S_ISREG(found->st.stx_mode)) {
-      return Errno(EIO);  // data that is nowhere must not read as zeros
+      return Errno(ENODATA);  // data that is nowhere must not read as zeros
     }
     std::string path = found->path.text();
     LFS_ASSIGN(UniqueFd fd, sys::open_quietly_beneath(stack.at(found->layer).root.get(), path,

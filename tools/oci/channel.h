@@ -16,44 +16,56 @@ class Channel {
 
   // Waits for room. false: the channel is closed, and the item is dropped.
   bool push(T item) {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return closed_ || items_.size() < capacity_; });
-    if (closed_) {
-      return false;
+    {
+      std::unique_lock lock(mutex_);
+      has_room_.wait(lock, [&] { return closed_ || items_.size() < capacity_; });
+      if (closed_) {
+        return false;
+      }
+      items_.push_back(std::move(item));
     }
-    items_.push_back(std::move(item));
-    changed_.notify_all();
+    // Not under the lock, on which who wakes up would wait at once.
+    has_items_.notify_one();
     return true;
   }
   // Waits for an item. nullopt: the channel is closed and empty.
   std::optional<T> pop() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return closed_ || !items_.empty(); });
-    if (items_.empty()) {
-      return std::nullopt;
+    std::optional<T> item;
+    {
+      std::unique_lock lock(mutex_);
+      has_items_.wait(lock, [&] { return closed_ || !items_.empty(); });
+      if (items_.empty()) {
+        return item;
+      }
+      item = std::move(items_.front());
+      items_.pop_front();
     }
-    T item = std::move(items_.front());
-    items_.pop_front();
-    changed_.notify_all();
+    has_room_.notify_one();
     return item;
   }
   // No more items; those in it can still be taken.
   void close() {
     const std::lock_guard lock(mutex_);
     closed_ = true;
-    changed_.notify_all();
+    notify_everybody();
   }
   // As close(), and drops what is in it.
   void abandon() {
     const std::lock_guard lock(mutex_);
     closed_ = true;
     items_.clear();
-    changed_.notify_all();
+    notify_everybody();
   }
 
  private:
+  void notify_everybody() {
+    has_room_.notify_all();
+    has_items_.notify_all();
+  }
+
   std::mutex mutex_;
-  std::condition_variable changed_;
+  std::condition_variable has_room_;
+  std::condition_variable has_items_;
   std::deque<T> items_;
   std::size_t capacity_;
   bool closed_ = false;

@@ -11,11 +11,9 @@ namespace {
 
 // Blocks between two threads: enough that neither waits for the other at every block.
 constexpr std::size_t kQueued = 4;
-// Of gzip a block is a unit of compression, so its size decides the bytes; what is only
-// passed on had better stay in a core's cache.
-constexpr std::size_t block_bytes(Codec codec) {
-  return codec == Codec::Gzip ? 512 * 1024 : 128 * 1024;
-}
+// Of gzip a block is a unit of compression, so its size decides the bytes. Of less, waking
+// each other up costs the threads more than the work.
+constexpr std::size_t kBlockBytes = 512 * 1024;
 // Independent of the number of threads, as the output must be.
 constexpr int kZstdJobBytes = 4 << 20;
 
@@ -174,7 +172,7 @@ class LayerOutput::ZstdEncoder : public Encoder {
 };
 
 LayerOutput::LayerOutput(Codec codec)
-    : codec_(codec), pool_(block_bytes(codec)), to_hash_(kQueued), to_encode_(kQueued) {}
+    : codec_(codec), pool_(kBlockBytes), to_hash_(kQueued), to_encode_(kQueued) {}
 
 Fallible<std::unique_ptr<LayerOutput>> LayerOutput::create(ByteSink& to, Compression compression,
                                                            unsigned threads) {

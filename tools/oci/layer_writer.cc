@@ -12,10 +12,6 @@
 namespace layerfs::oci {
 namespace {
 
-Failure cannot_read(const std::string& path, Errno error) {
-  return {"cannot read '/" + path + "': " + describe(error) + "; nothing was written"};
-}
-
 TarType type_of(mode_t mode) {
   switch (mode & S_IFMT) {
     case S_IFDIR:

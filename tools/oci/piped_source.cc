@@ -6,8 +6,8 @@
 namespace layerfs::oci {
 namespace {
 
-constexpr std::size_t kBlockBytes = 128 * 1024;
-constexpr std::size_t kQueued = 8;
+constexpr std::size_t kBlockBytes = 512 * 1024;
+constexpr std::size_t kQueued = 4;
 
 }  // namespace
 
