@@ -79,6 +79,7 @@ class Storage:
     """One driver's images and containers, below a directory of the caller's."""
 
     def __init__(self, ground, name, driver, mount_program=None, options=()):
+        assert len(f"{ground.own}/{name}/run") <= 50, name
         self.ground = ground
         self.mount_program = mount_program
         self.dir = ground.own / name
@@ -135,7 +136,9 @@ class Ground:
         for program in ("podman", "buildah", "runc", BUSYBOX):
             if not shutil.which(program):
                 skip(f"{program} is not installed")
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="layerfs-engines.", dir="/var/tmp"))
+        # Short: podman's cleanup of a container refuses a runroot of over 50 bytes, and the
+        # podman that waits for it takes 20 s to notice.
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lfs.", dir="/var/tmp"))
         self.dir.chmod(0o755)
         self.own = self.dir / "own"
         self.own.mkdir()
