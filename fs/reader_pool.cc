@@ -66,25 +66,25 @@ void ReaderPool::adapt(const Arrival& arrival) {
   if (arrival.slow && waiting_.load() == 0) {
     unpark_one();
   }
-  constexpr auto relaxed = std::memory_order_relaxed;
+  constexpr auto kRelaxed = std::memory_order_relaxed;
   if (arrival.client == 0) {
     return;
   }
-  const bool other_client = last_client_.exchange(arrival.client, relaxed) != arrival.client;
+  const bool other_client = last_client_.exchange(arrival.client, kRelaxed) != arrival.client;
   if (arrival.waited < kQueued && other_client) {
-    queued_.fetch_add(1, relaxed);
+    queued_.fetch_add(1, kRelaxed);
   }
-  if (sampled_.fetch_add(1, relaxed) + 1 < kSample) {
+  if (sampled_.fetch_add(1, kRelaxed) + 1 < kSample) {
     return;
   }
-  sampled_.store(0, relaxed);
-  const unsigned queued = queued_.exchange(0, relaxed);
-  const unsigned wanted = wanted_.load(relaxed);
+  sampled_.store(0, kRelaxed);
+  const unsigned queued = queued_.exchange(0, kRelaxed);
+  const unsigned wanted = wanted_.load(kRelaxed);
   if (queued >= kManyQueued && wanted < threads_) {
-    wanted_.store(wanted + 1, relaxed);
+    wanted_.store(wanted + 1, kRelaxed);
     unpark_one();
   } else if (queued <= kFewQueued && wanted > 1) {
-    wanted_.store(wanted - 1, relaxed);
+    wanted_.store(wanted - 1, kRelaxed);
   }
 }
 

@@ -145,7 +145,9 @@ Outcome<void> FrozenMount::thaw() {
   const auto same = check_watched();
   const auto answer = talk_->ask(R"({"cmd":"thaw"})");
   release();
-  LFS_TRY(same);
+  if (!same) {
+    return same.error();
+  }
   if (!answer) {
     return failed("'" + shown_ +
                   "': its changes cannot be held back for so long; stop who writes, unmount it, "

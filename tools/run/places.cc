@@ -9,7 +9,9 @@
 #include <array>
 #include <cctype>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
+#include <thread>
 
 #include "layers/sys/syscalls.h"
 #include "tools/run/cannot.h"
@@ -19,6 +21,8 @@ namespace layerfs::run {
 namespace {
 
 constexpr std::size_t kLongestName = 64;
+constexpr auto kRemovalPatience = std::chrono::seconds(10);
+constexpr auto kRemovalStep = std::chrono::milliseconds(5);
 
 const char* environment(const char* name) {
   const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): one thread
@@ -86,10 +90,24 @@ Outcome<void> remove_tree_at(const std::string& path) {
                ? Outcome<void>()
                : Outcome<void>(cannot("remove '" + path + "'", parent.error()));
   }
-  const auto done = sys::remove_tree({parent->get(), path.c_str() + slash + 1});
-  return done || is_absence(done.error())
-             ? Outcome<void>()
-             : Outcome<void>(cannot("remove '" + path + "'", done.error()));
+  const sys::At at{parent->get(), path.c_str() + slash + 1};
+  const auto limit = std::chrono::steady_clock::now() + kRemovalPatience;
+  for (;;) {
+    const auto done = sys::remove_tree(at);
+    if (done) {
+      return {};
+    }
+    const auto left = sys::try_stat_at(at);
+    if (left && !*left) {
+      return {};
+    }
+    // A daemon that is ending removes and makes files of its own meanwhile.
+    const bool meanwhile = is_absence(done.error()) || done.error() == Errno(ENOTEMPTY);
+    if (!meanwhile || std::chrono::steady_clock::now() > limit) {
+      return cannot("remove '" + path + "'", done.error());
+    }
+    std::this_thread::sleep_for(kRemovalStep);
+  }
 }
 
 }  // namespace

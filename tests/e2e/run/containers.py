@@ -154,7 +154,9 @@ class Ground:
 
     def leftovers(self):
         """What a container that is gone must not leave: directories, mounts, processes."""
-        found = [str(p) for p in self.own.rglob("layerfs-run*") if p.name != "layerfs-run"]
+        # os.walk passes over what goes while it looks.
+        found = [os.path.join(folder, name) for folder, folders, files in os.walk(self.own)
+                 for name in folders + files if name.startswith("layerfs-run") and name != "layerfs-run"]
         # Filters that are kept for the next start have a dot.
         found += [str(p) for p in (self.own / "layerfs-run").glob("[!.]*")]
         for line in pathlib.Path("/proc/mounts").read_text().splitlines():
