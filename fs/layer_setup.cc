@@ -101,7 +101,8 @@ Result<std::unique_ptr<WritableLayer>, Failure> open_writable(const MountConfig&
                                                               std::vector<FreshWork>& fresh) {
   const Layer& layer = stack.at(index);
   const auto durability = config.volatile_ ? Durability::Volatile : Durability::Synced;
-  LFS_ASSIGN(Workdir work, Workdir::open(work_path, layer, durability, &fresh.emplace_back()));
+  FreshWork& made = fresh.emplace_back();
+  LFS_ASSIGN(Workdir work, Workdir::open(work_path, layer, durability, &made));
   const auto marks = probe_marks(work.fd(), wishes_of(config));
   if (!marks) {
     const bool cannot = marks.error().value() == EOPNOTSUPP;
@@ -111,13 +112,13 @@ Result<std::unique_ptr<WritableLayer>, Failure> open_writable(const MountConfig&
                            : describe(marks.error()) + " while trying what it can hold")};
   }
   LFS_ASSIGN(const bool overrides, wants_overrides(config, layer, work));
-  if (overrides && !layer.overrides) {
+  if (overrides && !layer.override_mark) {
     // The layer must say so itself, or the next reader takes its owners for true.
     const auto st = sys::stat_at({layer.root.get()});
     const auto marked =
         !st ? Status(st.error())
-            : sys::set_xattr({layer.root.get()}, kOverrideStatXattr,
-                             format_override_stat({st->stx_uid, st->stx_gid, st->stx_mode, 0}));
+            : made.mark_layer(kOverrideStatXattr,
+                              format_override_stat({st->stx_uid, st->stx_gid, st->stx_mode, 0}));
     if (!marked) {
       return Failure{"upper directory " + layer.path + ": cannot record owners in " +
                      kOverrideStatXattr + ": " + describe(marked.error()) +

@@ -65,7 +65,8 @@ Result<Layer, Failure> open_layer(LayerRole role, unsigned number, const std::st
               std::move(*root),
               sys::device_of(*st),
               identity->fsid,
-              *overrides || force_overrides};
+              *overrides || force_overrides,
+              *overrides};
   if (role == LayerRole::Lower) {
     auto clone = sys::clone_tree_read_only(layer.root.get());
     if (clone) {

@@ -33,6 +33,8 @@ struct Layer {
   std::uint64_t fsid;
   // Its objects may carry user.containers.override_stat.
   bool overrides;
+  // Its root says so.
+  bool override_mark;
 };
 
 // One layer's contribution to a directory.

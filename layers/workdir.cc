@@ -104,6 +104,10 @@ void FreshWork::take_back() {
   const auto remove = [](sys::At at) {
     ignore(sys::unlink_at(at, sys::UnlinkKind::Directory), "in use: it stays");
   };
+  if (layer_mark_ != nullptr) {
+    ignore(sys::remove_xattr({layer_.get()}, layer_mark_), "it says what is true of the root");
+  }
+  layer_.reset();
   if (!lock_) {
     return;
   }
@@ -121,6 +125,12 @@ void FreshWork::take_back() {
     remove({AT_FDCWD, path_.c_str()});
   }
   lock_.reset();
+}
+
+Status FreshWork::mark_layer(const char* name, std::string_view value) {
+  LFS_TRY(sys::set_xattr({layer_.get()}, name, value));
+  layer_mark_ = name;
+  return {};
 }
 
 Result<Workdir, Failure> Workdir::open(const std::string& path, const Layer& layer,
@@ -170,6 +180,11 @@ Result<Workdir, Failure> Workdir::open_noting(const std::string& path, const Lay
   if (!layer_fd) {
     return Failure{"directory " + layer.path + ": " + describe(layer_fd.error())};
   }
+  auto to_mark = sys::dup_fd(layer_fd->get());
+  if (!to_mark) {
+    return failure(path, to_mark.error(), "raise the limit of open files (ulimit -n)");
+  }
+  fresh.layer_ = std::move(*to_mark);
   dir.layer_lock_ = std::move(*layer_fd);
   for (const auto& [fd, what] :
        {std::pair{dir.lock_.get(), "work directory " + path},

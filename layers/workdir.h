@@ -20,14 +20,18 @@ enum class Durability { Synced, Volatile };
 // nothing behind. Holds the lock on it.
 class FreshWork {
  public:
-  // Removes what was made and has remained empty, and this mount's volatile mark: what
-  // somebody used stays.
+  // Removes what was made and has remained empty, this mount's volatile mark, and what
+  // mark_layer() set: what somebody used stays.
   void take_back();
+  // Gives the root of the layer an attribute that it has not.
+  Status mark_layer(const char* name, std::string_view value);
 
  private:
   friend class Workdir;
   UniqueFd lock_;
+  UniqueFd layer_;
   std::string path_;
+  const char* layer_mark_ = nullptr;
   bool root_ = false;
   bool work_ = false;
   bool index_ = false;

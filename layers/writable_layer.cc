@@ -26,10 +26,15 @@ Status WritableLayer::give_owner(sys::At self, const Identity& identity) {
   if (!overrides_) {
     return sys::chown_at(self, identity.uid, identity.gid);
   }
-  if (S_ISLNK(identity.mode)) {
-    return {};  // symlinks take no user attributes; shown as the process' own
+  if (!S_ISLNK(identity.mode)) {
+    return sys::set_xattr(self, kOverrideStatXattr, override_value(identity));
   }
-  return sys::set_xattr(self, kOverrideStatXattr, override_value(identity));
+  // A symlink takes no user attributes: it has the owner that it really has. A caller whom
+  // the user namespace does not map is EINVAL.
+  const auto owned = sys::chown_at(self, identity.uid, identity.gid);
+  const bool may_not =
+      !owned && (is_not_permitted(owned.error()) || owned.error().value() == EINVAL);
+  return may_not ? Status() : owned;
 }
 
 Status WritableLayer::give_mode(sys::At at, const Identity& identity) {

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -186,10 +187,27 @@ TEST_CASE("a mount refused by fusermount3 gives its reason in the one line and l
   }
   CHECK(names_in(place.at("user")) == Names{"m", "u"});
   CHECK(names_in(place.at("user/u")).empty());
+  CHECK(::listxattr(place.at("user/u").c_str(), nullptr, 0) == 0);
   CHECK_FALSE(is_mounted(place.at("user/m")));
   const CommandResult retry = place.as_nobody(command);
   CHECK(retry.output.empty());
   CHECK(place.as_nobody("layerfs umount user/m").code == 0);
+}
+
+TEST_CASE("a mount that fails leaves no mark on the upper, nor takes one that was there",
+          "[E-15]") {
+  const Place place;
+  const bool marked = GENERATE(false, true);
+  CAPTURE(marked);
+  const std::string name = "user.containers.override_stat";
+  if (marked) {
+    REQUIRE(::setxattr(place.at("u").c_str(), name.c_str(), "0:0:755", 7, 0) == 0);
+  }
+  check_refused(place.sh("unshare -m sh -c \"mount -t tmpfs none /dev; "
+                         "layerfs mount l0 u m --override-stat on\""),
+                {"/dev/fuse"});
+  CHECK((::getxattr(place.at("u").c_str(), name.c_str(), nullptr, 0) >= 0) == marked);
+  CHECK(names_in(place.at("")) == Names{"l0", "m", "u"});
 }
 
 TEST_CASE("a work directory that was used outlives a mount that fails", "[E-07]") {
