@@ -120,10 +120,18 @@ TEST_CASE("layers and mount points that overlap are refused", "[E-03]") {
     check_refused(place.sh("layerfs mount u/in u m"), {"u/in", "overlap"});
   }
   SECTION("mount point inside a lower") {
-    check_refused(place.sh("layerfs mount l0 u l0/in"), {"l0/in", "inside layer"});
+    check_refused(place.sh("layerfs mount l0 u l0/in"), {"l0/in", "inside lower layer"});
   }
   SECTION("mount point inside the upper") {
-    check_refused(place.sh("layerfs mount l0 u u/in"), {"u/in", "inside layer"});
+    check_refused(place.sh("layerfs mount l0 u u/in"), {"u/in", "inside upper directory"});
+  }
+  SECTION("work directory inside a lower") {
+    write_file(place.at("l0/in/precious"), "x");
+    check_refused(place.sh("layerfs mount l0 u m --work l0/in"), {"l0/in", "overlap"});
+    CHECK(names_in(place.at("l0/in")) == Names{"precious"});
+  }
+  SECTION("work directory inside a lower, not made yet") {
+    check_refused(place.sh("layerfs mount l0 u m --work l0/new"), {"l0/new", "overlap"});
   }
   SECTION("work directory inside the upper") {
     check_refused(place.sh("layerfs mount l0 u m --work u/w"), {"u/w", "overlap"});

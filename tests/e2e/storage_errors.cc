@@ -10,6 +10,9 @@
 #include <catch2/catch.hpp>
 #include <functional>
 #include <map>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "tests/testlib/skip.h"
 #include "tests/testlib/test_mount.h"
@@ -174,7 +177,7 @@ TEST_CASE("a change that needs a failing layer is EIO or whole, and brings nothi
   CAPTURE(io, kinds);
   const FailingMount mount(io);
   mount.fail(kinds);
-  const std::map<std::string, std::function<int()>> changes = {
+  const std::vector<std::pair<std::string, std::function<int()>>> changes = {
       {"truncate", [&] { return ::truncate(mount.at("data").c_str(), 9999); }},
       {"chmod", [&] { return ::chmod(mount.at("merged/both").c_str(), 0600); }},
       {"create", [&] { return ::mknod(mount.at("opaque/new").c_str(), S_IFREG | 0600, 0); }},
