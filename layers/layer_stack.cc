@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <limits>
 
 namespace layerfs {
@@ -78,66 +79,89 @@ Result<Layer, Failure> open_layer(LayerRole role, unsigned number, const std::st
   return layer;
 }
 
-bool same_object(const struct statx& a, const struct statx& b) {
-  return a.stx_ino == b.stx_ino && sys::device_of(a) == sys::device_of(b);
+struct ObjectId {
+  dev_t device;
+  std::uint64_t ino;
+  bool operator==(const ObjectId&) const = default;
+};
+
+Result<ObjectId> object_id(int fd) {
+  LFS_ASSIGN(const auto st, sys::stat_at({fd}));
+  return ObjectId{sys::device_of(st), st.stx_ino};
+}
+
+// The directory and all above it, following ".." on the mounts as they are.
+Result<std::vector<ObjectId>> self_and_above(int dir) {
+  LFS_ASSIGN(UniqueFd at, sys::open_at({dir}, O_PATH | O_DIRECTORY));
+  std::vector<ObjectId> ids;
+  for (;;) {
+    LFS_ASSIGN(const ObjectId here, object_id(at.get()));
+    if (!ids.empty() && here == ids.back()) {
+      return ids;
+    }
+    ids.push_back(here);
+    LFS_ASSIGN(at, sys::open_at({at.get(), ".."}, O_PATH | O_DIRECTORY));
+  }
+}
+
+bool contains(const std::vector<ObjectId>& ids, const ObjectId& id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
 }  // namespace
 
 Result<bool> is_inside(int inside, int outside) {
-  LFS_ASSIGN(const auto target, sys::stat_at({outside}));
-  LFS_ASSIGN(UniqueFd at, sys::open_at({inside}, O_PATH | O_DIRECTORY));
-  LFS_ASSIGN(auto here, sys::stat_at({at.get()}));
-  for (;;) {
-    if (same_object(here, target)) {
-      return true;
-    }
-    LFS_ASSIGN(at, sys::open_at({at.get(), ".."}, O_PATH | O_DIRECTORY));
-    LFS_ASSIGN(const auto above, sys::stat_at({at.get()}));
-    if (same_object(here, above)) {
-      return false;
-    }
-    here = above;
-  }
+  LFS_ASSIGN(const ObjectId target, object_id(outside));
+  LFS_ASSIGN(const auto ids, self_and_above(inside));
+  return contains(ids, target);
 }
 
 namespace {
 
-// A directory of the mount, by the path and the descriptor it was given by: a detached clone
-// has no parent to walk up to.
+// A directory of the mount as it was given: a detached clone has no parent to walk up to.
 struct Place {
   std::string noun;
   std::string path;
-  UniqueFd fd;
-  // It does not exist: `fd` is the directory that it would be in.
-  bool parent = false;
+  // Of itself and all above it; where it does not exist, of what it would be in.
+  std::vector<ObjectId> ids;
+  bool exists = true;
 
   std::string name() const { return noun + " " + path; }
+  bool is_inside(const Place& other) const {
+    return other.exists && contains(ids, other.ids.front());
+  }
 };
 
+Result<Place, Failure> place_of(const char* noun, const std::string& path, int fd) {
+  auto ids = self_and_above(fd);
+  if (!ids) {
+    return Failure{std::string(noun) + " " + path +
+                   ": cannot look above it: " + describe(ids.error())};
+  }
+  return Place{noun, path, std::move(*ids)};
+}
+
 // nullopt: neither it nor its parent can be opened, which whoever makes it will report.
-std::optional<Place> place_of_work(const std::string& path) {
+Result<std::optional<Place>, Failure> place_of_work(const std::string& path) {
   const char* noun = "work directory";
-  if (auto fd = sys::open_path(path, O_PATH | O_DIRECTORY)) {
-    return Place{noun, path, std::move(*fd)};
+  if (const auto fd = sys::open_path(path, O_PATH | O_DIRECTORY)) {
+    LFS_ASSIGN(Place place, place_of(noun, path, fd->get()));
+    return std::optional(std::move(place));
   }
   const std::size_t end = path.find_last_not_of('/');
   const std::size_t slash = path.rfind('/', end);
   const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  if (auto fd = sys::open_path(parent, O_PATH | O_DIRECTORY)) {
-    return Place{noun, path, std::move(*fd), true};
+  const auto fd = sys::open_path(parent, O_PATH | O_DIRECTORY);
+  if (!fd) {
+    return std::optional<Place>();
   }
-  return std::nullopt;
+  LFS_ASSIGN(Place place, place_of(noun, path, fd->get()));
+  place.exists = false;
+  return std::optional(std::move(place));
 }
 
 Result<void, Failure> refuse_overlap(const Place& a, const Place& b, const char* why) {
-  const auto inside = b.parent ? Result<bool>(false) : is_inside(a.fd.get(), b.fd.get());
-  const auto around = a.parent ? Result<bool>(false) : is_inside(b.fd.get(), a.fd.get());
-  if (!inside || !around) {
-    return Failure{a.name() + ": cannot compare with " + b.name() + ": " +
-                   describe(!inside ? inside.error() : around.error())};
-  }
-  if (*inside || *around) {
+  if (a.is_inside(b) || b.is_inside(a)) {
     return Failure{a.name() + " and " + b.name() + " overlap; " + why + "use separate directories"};
   }
   return {};
@@ -153,7 +177,8 @@ Result<std::vector<Place>, Failure> places_of_lowers(const std::vector<std::stri
     if (auto readable = sys::open_at({fd->get(), "."}, O_RDONLY | O_DIRECTORY); !readable) {
       return cannot_open(LayerRole::Lower, path, readable.error());
     }
-    places.push_back({role_name(LayerRole::Lower).noun, path, std::move(*fd)});
+    LFS_ASSIGN(Place place, place_of(role_name(LayerRole::Lower).noun, path, fd->get()));
+    places.push_back(std::move(place));
   }
   return places;
 }
@@ -165,16 +190,10 @@ Result<void, Failure> refuse_mount_inside(const std::string& mountpoint,
     return Failure{"mount point " + mountpoint + ": " + describe(fd.error()) +
                    "; create the directory first"};
   }
+  LFS_ASSIGN(const Place mount, place_of("mount point", mountpoint, fd->get()));
   for (const Place& place : places) {
-    if (place.parent) {
-      continue;
-    }
-    const auto inside = is_inside(fd->get(), place.fd.get());
-    if (!inside) {
-      return Failure{"mount point " + mountpoint + ": " + describe(inside.error())};
-    }
-    if (*inside) {
-      return Failure{"mount point " + mountpoint + " lies inside " + place.name() +
+    if (mount.is_inside(place)) {
+      return Failure{mount.name() + " lies inside " + place.name() +
                      "; reading it would wait for itself, mount somewhere else"};
     }
   }
@@ -203,11 +222,8 @@ Result<LayerStack, Failure> LayerStack::open(const StackOptions& options) {
   const auto add_writable = [&](LayerRole role,
                                 const std::string& path) -> Result<LayerIndex, Failure> {
     LFS_ASSIGN(Layer layer, open_layer(role, 0, path, options.force_overrides));
-    auto fd = sys::dup_fd(layer.root.get());
-    if (!fd) {
-      return cannot_open(role, path, fd.error());
-    }
-    LFS_TRY(add_written({role_name(role).noun, path, std::move(*fd)}));
+    LFS_ASSIGN(Place place, place_of(role_name(role).noun, path, layer.root.get()));
+    LFS_TRY(add_written(std::move(place)));
     stack.layers_.push_back(std::move(layer));
     return static_cast<LayerIndex>(stack.layers_.size() - 1);
   };
@@ -219,7 +235,8 @@ Result<LayerStack, Failure> LayerStack::open(const StackOptions& options) {
   }
   stack.first_lower_ = static_cast<LayerIndex>(stack.layers_.size());
   for (const std::string& path : options.works) {
-    if (auto place = place_of_work(path)) {
+    LFS_ASSIGN(auto place, place_of_work(path));
+    if (place) {
       LFS_TRY(add_written(std::move(*place)));
     }
   }
