@@ -29,4 +29,13 @@ Result<ChangedParts> compare_objects(ViewObject& now, ViewObject& before,
 // Equal, or one of the two knows only the second (images do): as docker compares times.
 bool is_same_time(const struct statx_timestamp& a, const struct statx_timestamp& b);
 
+// Two looks at one file: nothing was written to it in between.
+inline bool is_unchanged(const struct statx& a, const struct statx& b) {
+  const auto same = [](const struct statx_timestamp& x, const struct statx_timestamp& y) {
+    return x.tv_sec == y.tv_sec && x.tv_nsec == y.tv_nsec;
+  };
+  return a.stx_size == b.stx_size && same(a.stx_mtime, b.stx_mtime) &&
+         same(a.stx_ctime, b.stx_ctime);
+}
+
 }  // namespace layerfs

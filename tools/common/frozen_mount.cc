@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "layers/mount_config.h"
+#include "layers/object_compare.h"
 #include "layers/sys/syscalls.h"
 
 namespace layerfs {
@@ -17,14 +18,6 @@ constexpr std::size_t kMostHeld = 500;
 constexpr unsigned kMostTries = 20;
 // Refused by the daemon when it comes to it, so it never is.
 constexpr const char* kHoldingXattr = "user.overlay.held";
-
-bool is_unchanged(const struct statx& a, const struct statx& b) {
-  const auto same = [](const struct statx_timestamp& x, const struct statx_timestamp& y) {
-    return x.tv_sec == y.tv_sec && x.tv_nsec == y.tv_nsec;
-  };
-  return a.stx_size == b.stx_size && same(a.stx_mtime, b.stx_mtime) &&
-         same(a.stx_ctime, b.stx_ctime);
-}
 
 }  // namespace
 

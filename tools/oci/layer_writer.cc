@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "layers/identity.h"
+#include "layers/object_compare.h"
 #include "layers/sys/syscalls.h"
 #include "whiteout/marks.h"
 
@@ -27,14 +28,6 @@ TarType type_of(mode_t mode) {
     default:
       return TarType::Regular;
   }
-}
-
-bool is_unchanged(const struct statx& a, const struct statx& b) {
-  const auto same = [](const struct statx_timestamp& x, const struct statx_timestamp& y) {
-    return x.tv_sec == y.tv_sec && x.tv_nsec == y.tv_nsec;
-  };
-  return a.stx_size == b.stx_size && same(a.stx_mtime, b.stx_mtime) &&
-         same(a.stx_ctime, b.stx_ctime);
 }
 
 }  // namespace
