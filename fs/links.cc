@@ -113,6 +113,7 @@ Status FileSystem::settle_index(Node& node) {
   const sys::At at{index_fd_->get(), extra.index_name.c_str()};
   LFS_ASSIGN(const struct statx st, sys::stat_at(at));
   if (static_cast<int>(st.stx_nlink) + extra.link_delta > 0) {
+    extra.linked_in_upper = st.stx_nlink > 1;
     return {};
   }
   const std::string parked = upper_->workdir().temp_name();

@@ -191,3 +191,21 @@ TEST_CASE("hard links of a lower stay one file through copy-up and remount", "[S
   CHECK(stat_of(mount.at("b")).st_nlink == 1);
   CHECK(read_file(mount.lower() + "/b") == "old");
 }
+
+TEST_CASE("a hard link whose only name in the upper was deleted gets one there when it is linked",
+          "[S-08]") {
+  TestMount mount;
+  write_file(mount.lower() + "/a", "old");
+  REQUIRE(::link((mount.lower() + "/a").c_str(), (mount.lower() + "/b").c_str()) == 0);
+  mount.mount("");
+  // The kernel does not forget a file that is open, so the daemon still knows it by its
+  // deleted name.
+  const int held = ::open(mount.at("a").c_str(), O_RDONLY | O_CLOEXEC);
+  REQUIRE(held >= 0);
+  REQUIRE(::unlink(mount.at("a").c_str()) == 0);
+  REQUIRE(::link(mount.at("b").c_str(), mount.at("c").c_str()) == 0);
+  CHECK(::close(held) == 0);
+  mount.unmount();
+  REQUIRE(exists(mount.upper() + "/b"));
+  CHECK(stat_of(mount.upper() + "/b").st_ino == stat_of(mount.upper() + "/c").st_ino);
+}
