@@ -9,14 +9,12 @@
 namespace layerfs {
 namespace {
 
-// Readers ignore it, as a name of aufs.
-constexpr const char* kTemporary = ".wh..wh.layerfs-convert";
-
 struct Found {
   std::vector<std::string> devices;  // names hidden by a device
   std::vector<std::string> dot_wh;   // ... by a file .wh.NAME
   std::vector<std::string> by_xattr;
   bool marker = false;
+  bool temporary = false;
 };
 
 Result<Found> find_whiteouts(int dir, bool may_be_by_xattr) {
@@ -31,6 +29,8 @@ Result<Found> find_whiteouts(int dir, bool may_be_by_xattr) {
     const std::string name(entry->name);
     if (name == kOpaqueMarker) {
       found.marker = true;
+    } else if (name == kConvertTemporary) {
+      found.temporary = true;
     } else if (is_reserved_name(name)) {
       const std::string hidden = name.substr(kWhiteoutPrefix.size());
       if (!is_reserved_name(hidden)) {
@@ -75,19 +75,22 @@ Status to_device(int dir, const std::string& name, const MarkWriter& writer) {
 }
 
 Status replace_by_device(int dir, const std::string& name) {
-  LFS_TRY(sys::mknod_at({dir, kTemporary}, S_IFCHR, makedev(0, 0)));
-  return sys::rename_at({dir, kTemporary}, {dir, name.c_str()});
+  LFS_TRY(sys::mknod_at({dir, kConvertTemporary}, S_IFCHR, makedev(0, 0)));
+  return sys::rename_at({dir, kConvertTemporary}, {dir, name.c_str()});
 }
 
-Status remove_opaque_xattrs(int dir) {
+// Returns whether there was one.
+Result<bool> remove_opaque_xattrs(int dir) {
+  bool found = false;
   for (const char* name :
        {"trusted.overlay.opaque", "user.overlay.opaque", "user.fuseoverlayfs.opaque"}) {
     LFS_ASSIGN(const auto value, sys::get_xattr({dir}, name));
     if (value) {
       LFS_TRY(sys::remove_xattr({dir}, name));
+      found = true;
     }
   }
-  return {};
+  return found;
 }
 
 }  // namespace
@@ -98,6 +101,10 @@ Result<std::size_t> convert_directory_marks(int dir, const MarkWriter& writer) {
   LFS_ASSIGN(const sys::KeptTimes times, sys::KeptTimes::of(dir));
   const bool devices = writer.form() == WhiteoutForm::Overlay;
   std::size_t changed = found.by_xattr.size();
+  if (found.temporary) {
+    LFS_TRY(sys::remove_tree({dir, kConvertTemporary}));
+    ++changed;
+  }
   for (const std::string& name : found.by_xattr) {
     LFS_TRY(devices ? replace_by_device(dir, name) : to_dot_wh(dir, name, writer));
   }
@@ -106,10 +113,16 @@ Result<std::size_t> convert_directory_marks(int dir, const MarkWriter& writer) {
     ++changed;
   }
   const bool by_xattr = devices && writer.has_xattrs();
-  if (marks.opaque == Opaque::Yes && by_xattr == found.marker) {
+  if (marks.opaque == Opaque::Yes && by_xattr && found.marker) {
     LFS_TRY(writer.set_opaque({dir}));
-    LFS_TRY(by_xattr ? unlink_file(dir, std::string(kOpaqueMarker)) : remove_opaque_xattrs(dir));
+    LFS_TRY(unlink_file(dir, std::string(kOpaqueMarker)));
     ++changed;
+  } else if (marks.opaque == Opaque::Yes && !by_xattr) {
+    if (!found.marker) {
+      LFS_TRY(writer.set_opaque({dir}));
+    }
+    LFS_ASSIGN(const bool had_xattr, remove_opaque_xattrs(dir));
+    changed += had_xattr ? 1 : 0;
   } else if (marks.opaque == Opaque::Whiteouts) {
     LFS_TRY(remove_opaque_xattrs(dir));
   }

@@ -7,9 +7,14 @@
 
 namespace layerfs {
 
+// What is being made in a layer has this name, and one that was killed leaves it. Readers
+// ignore it, as a name of aufs.
+inline constexpr const char* kConvertTemporary = ".wh..wh.layerfs-convert";
+
 // Turns the whiteouts in one directory, and the directory's own opaque mark, into those that
-// `writer` makes; at every instant one form or both hide what is hidden. `dir`: readable.
-// The directory keeps its times. Returns how many marks were changed.
+// `writer` makes; at every instant one form or both hide what is hidden, and another call
+// completes what one that was killed began. `dir`: readable. The directory keeps its times. Returns
+// how many marks were changed.
 Result<std::size_t> convert_directory_marks(int dir, const MarkWriter& writer);
 
 }  // namespace layerfs

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "layers/path_text.h"
-#include "tools/oci/output_file.h"
 #include "whiteout/convert.h"
 
 namespace layerfs::oci {
@@ -92,10 +91,15 @@ Fallible<void> refuse_redirects(Walk& walk) {
 }
 
 Fallible<MarkWriter> probe(int root, const std::string& path, WhiteoutForm form) {
-  const std::string name = temporary_name();
-  const sys::At at{root, name.c_str()};
+  const sys::At at{root, kConvertTemporary};
   const auto times = sys::KeptTimes::of(root);
-  const auto made = sys::mkdir_at(at, 0700);
+  auto made = sys::mkdir_at(at, 0700);
+  if (!made && made.error().value() == EEXIST) {
+    made = sys::remove_tree(at);
+    if (made) {
+      made = sys::mkdir_at(at, 0700);
+    }
+  }
   auto dir = made ? sys::open_at(at, O_RDONLY | O_DIRECTORY) : Result<UniqueFd>(made.error());
   const auto marks =
       dir ? probe_marks(dir->get(), {form, std::nullopt}) : Result<MarkWriter>(dir.error());

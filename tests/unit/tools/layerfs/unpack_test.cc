@@ -1,6 +1,7 @@
 // `layerfs unpack`, `store`, `squash` and `convert`, in process.
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -131,6 +132,29 @@ TEST_CASE("convert: there and back the layer means the same") {
   CHECK(told["marks"] == 2);
   CHECK(names_in(dir / "l") == Words{".wh.x", "d", "f"});
   CHECK(names_in(dir / "l/d") == Words{".wh..wh..opq"});
+}
+
+TEST_CASE("convert: completes what one that was killed began") {
+  const TempDir dir;
+  make_tree(dir / "l", {"d/", "d/.wh..wh..opq=", "d/.wh..wh.layerfs-convert=", ".wh.x=",
+                        ".wh..wh.layerfs-convert/y=1"});
+  if (layerfs_run({"convert", "--whiteout", "overlay", dir / "l"}).code != 0) {
+    SKIP_TEST("the filesystem of /var/tmp cannot hold overlay's marks");
+  }
+  CHECK(names_in(dir / "l") == Words{"d", "x"});
+  CHECK(names_in(dir / "l/d").empty());
+  // Ended between the new mark and the removal of the old.
+  make_tree(dir / "l", {"d/.wh..wh..opq=", ".wh.x="});
+  must({"convert", "--whiteout", "oci", dir / "l"});
+  CHECK(names_in(dir / "l") == Words{".wh.x", "d"});
+  for (const char* name : {"trusted.overlay.opaque", "user.overlay.opaque"}) {
+    CHECK(::lgetxattr((dir / "l/d").c_str(), name, nullptr, 0) == -1);
+  }
+  const auto told =
+      nlohmann::json::parse(must({"convert", "--whiteout", "oci", dir / "l", "--json"}).out);
+  CHECK(told["marks"] == 0);
+  must({"convert", "--whiteout", "overlay", dir / "l"});
+  CHECK(names_in(dir / "l/d").empty());
 }
 
 TEST_CASE("squash: files of all layers, and the marks that hide what is below them") {
