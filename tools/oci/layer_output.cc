@@ -9,8 +9,6 @@
 namespace layerfs::oci {
 namespace {
 
-// Blocks between two threads: enough that neither waits for the other at every block.
-constexpr std::size_t kQueued = 4;
 // Of gzip a block is a unit of compression, so its size decides the bytes. Of less, waking
 // each other up costs the threads more than the work.
 constexpr std::size_t kBlockBytes = 512 * 1024;
@@ -19,7 +17,7 @@ constexpr int kZstdJobBytes = 4 << 20;
 
 }  // namespace
 
-// Runs in the writer's thread.
+// By one thread at a time, not always the same.
 class LayerOutput::Encoder {
  public:
   explicit Encoder(ByteSink& to) : to_(to) {}
@@ -33,17 +31,12 @@ class LayerOutput::Encoder {
   virtual std::optional<Digest> digest() { return hash_.finish(); }
   std::uint64_t bytes() const { return bytes_; }
 
-  void run(Channel<SharedBlock>& from) {
-    while (auto block = from.pop()) {
-      if (auto added = add(std::move(*block)); !added) {
-        failure_ = added.error();
-        from.abandon();
-        return;
-      }
+  // false: there is a failure.
+  bool run(const SharedBlock& block) {
+    if (auto added = add(block); !added) {
+      failure_ = added.error();
     }
-    if (auto ended = end(); !ended) {
-      failure_ = ended.error();
-    }
+    return !failure_;
   }
   const std::optional<Failure>& failure() const { return failure_; }
 
@@ -171,8 +164,7 @@ class LayerOutput::ZstdEncoder : public Encoder {
   std::string buffer_;
 };
 
-LayerOutput::LayerOutput(Codec codec)
-    : codec_(codec), pool_(kBlockBytes), to_hash_(kQueued), to_encode_(kQueued) {}
+LayerOutput::LayerOutput(Codec codec) : codec_(codec), pool_(kBlockBytes) {}
 
 Fallible<std::unique_ptr<LayerOutput>> LayerOutput::create(ByteSink& to, Compression compression,
                                                            unsigned threads) {
@@ -192,30 +184,16 @@ Fallible<std::unique_ptr<LayerOutput>> LayerOutput::create(ByteSink& to, Compres
     }
   }
   LayerOutput& self = *output;
-  self.hasher_ = std::thread([&self] {
-    while (const auto block = self.to_hash_.pop()) {
-      self.tar_hash_.add((*block)->bytes());
-    }
-  });
-  self.writer_ = std::thread([&self] { self.encoder_->run(self.to_encode_); });
+  self.work_ = std::make_unique<BlockWork>(
+      [&self](const SharedBlock& block) {
+        self.tar_hash_.add(block->bytes());
+        return true;
+      },
+      [&self](const SharedBlock& block) { return self.encoder_->run(block); });
   return output;
 }
 
-LayerOutput::~LayerOutput() {
-  to_encode_.abandon();
-  stop();
-}
-
-void LayerOutput::stop() {
-  to_hash_.close();
-  to_encode_.close();
-  if (hasher_.joinable()) {
-    hasher_.join();
-  }
-  if (writer_.joinable()) {
-    writer_.join();
-  }
-}
+LayerOutput::~LayerOutput() = default;
 
 Failure LayerOutput::failure() const {
   return encoder_->failure().value_or(Failure{"the layer's writer has stopped"});
@@ -236,22 +214,17 @@ Fallible<void> LayerOutput::filled(std::size_t size) {
 
 Fallible<void> LayerOutput::send() {
   const SharedBlock block = std::move(block_);
-  if (!to_encode_.push(block)) {
-    stop();
-    return failure();
-  }
-  to_hash_.push(block);
-  return {};
+  return work_->push(block) ? Fallible<void>() : failure();
 }
 
 Fallible<LayerInfo> LayerOutput::finish() {
   if (block_ && block_->used > 0) {
     LFS_TRY(send());
   }
-  stop();
-  if (encoder_->failure()) {
+  if (!work_->finish()) {
     return failure();
   }
+  LFS_TRY(encoder_->end());
   const Digest diff_id = tar_hash_.finish();
   return LayerInfo{diff_id, encoder_->digest().value_or(diff_id), tar_bytes_, encoder_->bytes(),
                    codec_};

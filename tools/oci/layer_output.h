@@ -1,11 +1,11 @@
-// A layer's tar on its way to a file: hashed, compressed and hashed again, each in threads
-// of its own.
+// A layer's tar on its way to a file: hashed, compressed and hashed again, while who makes
+// it goes on.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <thread>
 
+#include "tools/oci/block_work.h"
 #include "tools/oci/byte_sink.h"
 #include "tools/oci/compression.h"
 #include "tools/oci/digest.h"
@@ -44,19 +44,15 @@ class LayerOutput : public BlockSink {
 
   explicit LayerOutput(Codec codec);
   Fallible<void> send();
-  void stop();
   Failure failure() const;
 
   Codec codec_;
   BlockPool pool_;
   std::shared_ptr<Block> block_;
   std::uint64_t tar_bytes_ = 0;
-  Channel<SharedBlock> to_hash_;
-  Channel<SharedBlock> to_encode_;
   Sha256 tar_hash_;
   std::unique_ptr<Encoder> encoder_;
-  std::thread hasher_;
-  std::thread writer_;
+  std::unique_ptr<BlockWork> work_;  // the last: it uses the others
 };
 
 }  // namespace layerfs::oci
