@@ -146,6 +146,26 @@ TEST_CASE(
   ::close(fd);
 }
 
+TEST_CASE("reading changes no times of what lies in a lower", "[S-22]") {
+  const Ground ground([] {
+    write_file("file", "content");
+    make_dir("dir");
+    make_file("dir/in");
+    REQUIRE(::symlink("file", "symlink") == 0);
+    for (const char* name : {"file", "dir", "symlink"}) {
+      REQUIRE(set_times(name, kFirst, kSecond) == "ok");
+    }
+  });
+  CHECK(read_file("symlink") == "content");
+  CHECK(names_in("dir").size() == 1);
+  CHECK(read_file("file") == "content");
+  for (const char* name : {"file", "dir", "symlink"}) {
+    CAPTURE(name);
+    CHECK((atime_of(name) == text(kFirst) || !stage().in_lower));
+    CHECK(mtime_of(name) == text(kSecond));
+  }
+}
+
 TEST_CASE("a write changes mtime and ctime, also after they were set, and a read neither") {
   const Ground ground([] { make_file("file"); });
   const int fd = ::open("file", O_RDWR | O_CLOEXEC);

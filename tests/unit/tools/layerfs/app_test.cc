@@ -291,9 +291,11 @@ TEST_CASE("the last word wins") {
 }
 
 TEST_CASE("words for mount(8), systemd and people are taken and change nothing") {
-  const Ran ran = run({"layerfs", "mount", "a", "/m", "-o",
-                       "defaults,auto,noauto,nofail,_netdev,rw,x-systemd.requires=/x,X-mount.mkdir,"
-                       "comment=\"a, b\",exec,atime,relatime,async,nouser,default_permissions"});
+  const Ran ran =
+      run({"layerfs", "mount", "a", "/m", "-o",
+           "defaults,auto,noauto,nofail,_netdev,rw,x-systemd.requires=/x,X-mount.mkdir,"
+           "comment=\"a, "
+           "b\",exec,atime,relatime,strictatime,lazytime,async,nouser,default_permissions"});
   INFO(ran.err);
   REQUIRE(ran.config);
   const Ran plain = run({"layerfs", "mount", "a", "/m"});
