@@ -5,13 +5,12 @@ target_include_directories(layerfs_options INTERFACE
   "${PROJECT_SOURCE_DIR}")
 target_compile_definitions(layerfs_options INTERFACE
   _GNU_SOURCE _FILE_OFFSET_BITS=64 _GLIBCXX_ASSERTIONS
-  LFS_VERSION="${PROJECT_VERSION}"
-  $<$<CONFIG:Debug>:LFS_DEBUG_LOCKS=1>)
+  LFS_VERSION="${PROJECT_VERSION}")
 target_compile_options(layerfs_options INTERFACE
   -Wall -Wextra -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast
   -Woverloaded-virtual -Wimplicit-fallthrough
   # gcc's -Wconversion leaves signs of constants alone in C++, clang's does not.
-  $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety;-Wno-sign-conversion>
+  $<$<CXX_COMPILER_ID:Clang>:-Wno-sign-conversion>
   # gcc 12 takes the value of an optional<string> in a variant (our Result) for uninitialised
   # where it is read after the check; clang-tidy's analyzer looks for real cases.
   $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>

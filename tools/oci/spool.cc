@@ -26,6 +26,7 @@ Spool::Spool(UniqueFd fd, std::string dir)
       block_(std::make_unique_for_overwrite<char[]>(kBlockBytes)) {}
 
 Fallible<std::unique_ptr<Spool>> Spool::create() {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here sets a variable
   const char* wanted = ::getenv("TMPDIR");
   std::string dir = wanted != nullptr && *wanted != '\0' ? wanted : "/var/tmp";
   auto fd = sys::open_path(dir, O_TMPFILE | O_RDWR, 0600);

@@ -31,7 +31,7 @@ UniqueFd all_signals() {
   for (const int number : kOwnFaults) {
     sigdelset(&set, number);
   }
-  ::sigprocmask(SIG_SETMASK, &set, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &set, nullptr);
   return UniqueFd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 

@@ -31,7 +31,7 @@ UniqueFd take_signals() {
   for (const int number : kKept) {
     sigdelset(&set, number);
   }
-  ::sigprocmask(SIG_SETMASK, &set, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &set, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   return UniqueFd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
 }

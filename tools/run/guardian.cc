@@ -20,7 +20,7 @@ namespace {
   ::setsid();
   sigset_t all;
   sigfillset(&all);
-  ::sigprocmask(SIG_SETMASK, &all, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
   if (::dup2(line.get(), STDIN_FILENO) < 0) {
     ::_exit(1);
   }

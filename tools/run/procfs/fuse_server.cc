@@ -157,7 +157,7 @@ void on_open(fuse_req_t request, fuse_ino_t ino, fuse_file_info* file) {
   file->fh = reinterpret_cast<std::uintptr_t>(text.get());
   file->direct_io = 1;  // else the size of 0 would end a read
   if (fuse_reply_open(request, file) == 0) {
-    text.release();
+    static_cast<void>(text.release());  // the open file has it, until on_release
   }
 }
 
