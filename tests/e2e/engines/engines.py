@@ -81,17 +81,23 @@ class Storage:
     def __init__(self, ground, name, driver, mount_program=None, options=()):
         assert len(f"{ground.own}/{name}/run") <= 50, name
         self.ground = ground
-        self.mount_program = mount_program
+        self.driver = driver
+        self.options = options
         self.dir = ground.own / name
         self.dir.mkdir()
-        lines = ["[storage]", f'driver = "{driver}"', f'graphroot = "{self.dir}/graph"',
+        self.use(mount_program)
+        ground.give(self.dir, self.dir / "storage.conf")
+
+    def use(self, mount_program):
+        """From now on; None is the kernel's own."""
+        self.mount_program = mount_program
+        lines = ["[storage]", f'driver = "{self.driver}"', f'graphroot = "{self.dir}/graph"',
                  f'runroot = "{self.dir}/run"', f'rootless_storage_path = "{self.dir}/graph"']
         lines.append("[storage.options.overlay]")
         if mount_program:
             lines.append(f'mount_program = "{mount_program}"')
-        lines += options
+        lines += self.options
         (self.dir / "storage.conf").write_text("\n".join(lines) + "\n")
-        ground.give(self.dir, self.dir / "storage.conf")
 
     def call(self, program, *words, check=True, timeout=120):
         done = subprocess.run(
