@@ -90,12 +90,7 @@ TEST_CASE("who may not give symlinks away is told so, and gets those copied up",
     return run("cd " + user + "; setpriv --reuid 1001 --regid 1002 --clear-groups sh -c \"" +
                command + "\"");
   };
-  const CommandResult mounted = sh("layerfs mount ../l0 u m");
-  if (mounted.output.find("/dev/fuse cannot be opened") != std::string::npos) {
-    std::puts("SKIP: an unprivileged user may not open /dev/fuse");
-    return;
-  }
-  REQUIRE(mounted.output.empty());
+  REQUIRE(sh("layerfs mount ../l0 u m").output.empty());
   CHECK(has_mark(user + "/u"));
   CHECK(sh("mv m/lower m/moved").output.empty());
   const CommandResult given = sh("chown -h 0:0 m/moved");

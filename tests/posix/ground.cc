@@ -45,25 +45,8 @@ void write_map(const std::string& path) {
   ::close(fd);
 }
 
-// Where only root may open the device, a node that everybody may open lies over it, in the
-// mount namespace of the test.
-void let_all_open_fuse() {
-  const char* device = "/dev/fuse";
-  const struct stat st = stat_of(device);
-  if ((st.st_mode & 0006U) == 0006U) {
-    return;
-  }
-  const std::string node = make_temp_dir("/var/tmp") + "/fuse";
-  must(::mknod(node.c_str(), S_IFCHR | 0600, st.st_rdev), node);
-  must(::chmod(node.c_str(), 0666), node);
-  must(::mount(node.c_str(), device, nullptr, MS_BIND, nullptr), device);
-  must(::unlink(node.c_str()), node);
-  must(::rmdir(node.substr(0, node.rfind('/')).c_str()), node);
-}
-
 // A process that stays outside gives the new namespace all the ids that a container has.
 void enter_user_namespace() {
-  let_all_open_fuse();
   int entered[2];
   must(::pipe2(entered, O_CLOEXEC), "pipe");
   const pid_t inside = ::getpid();
