@@ -5,14 +5,18 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <thread>
 
 #include "layers/link_index.h"
 
 namespace layerfs {
 namespace {
+
+using namespace std::chrono_literals;
 
 constexpr const char* kWork = "work";
 constexpr const char* kIncompat = "incompat";
@@ -86,6 +90,19 @@ Status try_rename_into(int work, int layer) {
     return moved.error();
   }
   return sys::check_writable_directory(layer);
+}
+
+// umount(2) does not wait for the daemon: that of a mount which has just ended may hold the
+// lock a moment longer.
+Result<bool> lock_unless_held(int fd) {
+  constexpr auto kPause = 10ms;
+  for (auto left = 1500ms / kPause;; --left) {
+    LFS_ASSIGN(const bool locked, sys::try_lock_exclusive(fd));
+    if (locked || left == 0) {
+      return locked;
+    }
+    std::this_thread::sleep_for(kPause);
+  }
 }
 
 }  // namespace
@@ -189,7 +206,7 @@ Result<Workdir, Failure> Workdir::open_noting(const std::string& path, const Lay
   for (const auto& [fd, what] :
        {std::pair{dir.lock_.get(), "work directory " + path},
         std::pair{dir.layer_lock_.get(), "upper directory " + layer.path}}) {
-    const auto locked = sys::try_lock_exclusive(fd);
+    const auto locked = lock_unless_held(fd);
     if (!locked) {
       return Failure{what + ": cannot lock it: " + describe(locked.error())};
     }

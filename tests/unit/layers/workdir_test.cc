@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <optional>
 #include <set>
+#include <thread>
 
 #include "tests/testlib/faults.h"
 #include "tests/testlib/layer_dirs.h"
@@ -86,6 +88,22 @@ TEST_CASE("work directory: it and its layer serve one mount at a time") {
     CHECK_THAT(other.error().message, Contains("in use by another mount"));
   }
   CHECK(f.work().ok());
+}
+
+TEST_CASE("work directory: what a mount that is just ending still holds is waited for") {
+  const Fixture f;
+  std::optional<Workdir> ending;
+  {
+    auto first = f.work();
+    REQUIRE(first);
+    ending.emplace(std::move(*first));
+  }
+  std::thread daemon([&ending] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    ending.reset();
+  });
+  CHECK(f.work().ok());
+  daemon.join();
 }
 
 TEST_CASE("work directory: one in, around or equal to its layer is refused") {
