@@ -75,6 +75,9 @@ void negotiate(FuseContext& context, fuse_conn_info* conn) {
     // No OPEN is sent, so the truncation must come as SETATTR.
     refuse(conn, FUSE_CAP_ATOMIC_O_TRUNC);
     want(conn, FUSE_CAP_WRITEBACK_CACHE);
+    // The kernel drops what a direct write has made stale in the page cache only if it waits
+    // for the write (mm/filemap.c: generic_file_direct_write).
+    refuse(conn, FUSE_CAP_ASYNC_DIO);
     context.no_open = want(conn, FUSE_CAP_NO_OPEN_SUPPORT);
   }
   conn->max_background = kMaxBackground;
