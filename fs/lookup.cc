@@ -241,7 +241,8 @@ Result<FileSystem::ReadTo> FileSystem::read_directory(
     if (node && *node == nullptr) {
       // A further name of a hard link: the kernel looks it up if it wants it.
       listed.attr.st_ino = observed->shown_ino;
-      listed.attr.st_mode = static_cast<mode_t>(DTTOIF(entry.type));
+      // Not the entry's: a device may be stored as a file.
+      listed.attr.st_mode = observed->identity.mode & S_IFMT;
       add(listed);
     } else if (node && kind == Listing::Names) {
       listed.attr.st_ino = (*node)->ino;

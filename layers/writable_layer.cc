@@ -20,6 +20,16 @@ bool is_copied_xattr(std::string_view name) {
          name != "security.evm";
 }
 
+// Whether `at` refused an attribute because it is a special file, stored as such before the
+// layer kept owners and modes in attributes: those take no user attributes (xattr(7)).
+bool is_true_special_file(sys::At at, Errno refusal) {
+  if (!is_not_permitted(refusal)) {
+    return false;
+  }
+  const auto st = sys::stat_at(at);
+  return st && !S_ISREG(st->stx_mode) && !S_ISDIR(st->stx_mode);
+}
+
 }  // namespace
 
 Status WritableLayer::give_owner(sys::At self, const Identity& identity) {
@@ -159,7 +169,8 @@ Status WritableLayer::set_owner(sys::At at, const Identity& old, uid_t uid, gid_
   Identity identity = old;
   identity.uid = uid == static_cast<uid_t>(-1) ? old.uid : uid;
   identity.gid = gid == static_cast<gid_t>(-1) ? old.gid : gid;
-  return sys::set_xattr(at, kOverrideStatXattr, override_value(identity));
+  const auto set = sys::set_xattr(at, kOverrideStatXattr, override_value(identity));
+  return !set && is_true_special_file(at, set.error()) ? sys::chown_at(at, uid, gid) : set;
 }
 
 Status WritableLayer::set_mode(sys::At at, const Identity& old, mode_t mode) {
@@ -168,7 +179,11 @@ Status WritableLayer::set_mode(sys::At at, const Identity& old, mode_t mode) {
   }
   Identity identity = old;
   identity.mode = (old.mode & S_IFMT) | (mode & kPermissions);
-  LFS_TRY(sys::set_xattr(at, kOverrideStatXattr, override_value(identity)));
+  const auto set = sys::set_xattr(at, kOverrideStatXattr, override_value(identity));
+  if (!set && is_true_special_file(at, set.error())) {
+    return sys::chmod_at(at, mode & kPermissions);
+  }
+  LFS_TRY(set);
   return sys::chmod_at(at, usable_mode(identity.mode));
 }
 

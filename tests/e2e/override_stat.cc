@@ -1,4 +1,5 @@
 // Owners, modes and types that are kept in user.containers.override_stat.
+#include <dirent.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -6,6 +7,7 @@
 
 #include <catch2/catch.hpp>
 #include <map>
+#include <memory>
 
 #include "tests/testlib/as_user.h"
 #include "tests/testlib/test_mount.h"
@@ -22,6 +24,17 @@ std::string shown(const std::string& path) {
   char text[64];
   std::snprintf(text, sizeof text, "%07o %u:%u %lx", st.st_mode, st.st_uid, st.st_gid, st.st_rdev);
   return text;
+}
+
+int type_in_listing(const std::string& dir, const std::string& name) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(dir.c_str()), ::closedir);
+  REQUIRE(stream != nullptr);
+  while (const dirent* const entry = ::readdir(stream.get())) {
+    if (entry->d_name == name) {
+      return entry->d_type;
+    }
+  }
+  return -1;
 }
 
 bool has_mark(const std::string& path) {
@@ -52,6 +65,34 @@ TEST_CASE("an upper that was written with --override-stat on shows the same with
   for (const std::string& name : names) {
     CAPTURE(name);
     CHECK(shown(mount.at(name)) == before[name]);
+  }
+}
+
+TEST_CASE("a directory lists what is stored as a file by the type that it has, each of its names") {
+  const std::string io = GENERATE(from_range(io_modes()));
+  CAPTURE(io);
+  TestMount mount;
+  mount.mount("--override-stat on --io " + io);
+  REQUIRE(::mknod(mount.at("device").c_str(), S_IFCHR | 0640, makedev(1, 3)) == 0);
+  REQUIRE(::link(mount.at("device").c_str(), mount.at("again").c_str()) == 0);
+  for (int pass = 0; pass < 2; ++pass) {
+    CHECK(type_in_listing(mount.at(""), "device") == DT_CHR);
+    CHECK(type_in_listing(mount.at(""), "again") == DT_CHR);
+    mount.remount();
+  }
+}
+
+TEST_CASE("a special file of before --override-stat keeps its owner and mode itself", "[S-21]") {
+  TestMount mount;
+  mount.mount("");
+  REQUIRE(::mkfifo(mount.at("fifo").c_str(), 0600) == 0);
+  mount.unmount();
+  mount.mount("--override-stat on");
+  CHECK(::chmod(mount.at("fifo").c_str(), 0640) == 0);
+  CHECK(::chown(mount.at("fifo").c_str(), 1001, 1002) == 0);
+  for (int pass = 0; pass < 2; ++pass) {
+    CHECK(shown(mount.at("fifo")) == "0010640 1001:1002 0");
+    mount.remount();
   }
 }
 
