@@ -58,12 +58,6 @@ struct Frame {
   std::size_t next = 0;
 };
 
-struct LinkGroup {
-  std::uint32_t links = 0;
-  std::vector<std::string> reported;
-  std::vector<std::string> skipped;
-};
-
 struct PathHash {
   std::uint64_t low;
   std::uint64_t high;
@@ -74,6 +68,12 @@ PathHash hash_of(std::string_view path) {
   const XXH128_hash_t hash = XXH3_128bits(path.data(), path.size());
   return {hash.low64, hash.high64};
 }
+
+struct LinkGroup {
+  std::uint32_t links = 0;
+  std::vector<PathHash> reported;
+  std::vector<std::string> skipped;
+};
 
 class Walk {
  public:
@@ -344,7 +344,11 @@ Outcome Walk::one_other(Frame& frame, ViewEntry entry, const std::optional<ViewE
     return {};
   }
   if (group != nullptr) {
-    group->reported.push_back(path_);
+    group->reported.push_back(hash_of(path_));
+    const ViewEntry& reported = object.entry();
+    if (reported.links_are_all_names && group->reported.size() == group->links) {
+      groups_.erase(reported.link_key());  // none of its names is still to come
+    }
   }
   return report(change, false);
 }
@@ -393,7 +397,7 @@ Outcome Walk::complete_links() {
       bool reported = false;
       LFS_TRY(report_late(*path, false, reported));
       if (reported) {
-        group.reported.push_back(*path);
+        group.reported.push_back(hash_of(*path));
         group.skipped.erase(path);
         break;
       }
@@ -485,10 +489,10 @@ Outcome Walk::scan_directory(ViewDirectory& dir, const std::map<LinkKey, LinkKey
         return {};
       }
       LinkGroup& group = groups_[found->second];
-      const auto knows = [&](const std::vector<std::string>& paths) {
-        return std::find(paths.begin(), paths.end(), here) != paths.end();
+      const auto knows = [](const auto& names, const auto& one) {
+        return std::find(names.begin(), names.end(), one) != names.end();
       };
-      if (!knows(group.reported) && !knows(group.skipped)) {
+      if (!knows(group.reported, hash_of(here)) && !knows(group.skipped, here)) {
         group.skipped.push_back(here);
       }
       return {};

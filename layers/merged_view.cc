@@ -96,6 +96,7 @@ Result<ViewEntry> MergedView::entry(ViewDirectory& dir, std::string_view name, L
     return entry;
   }
   const bool below = layer > range_.first && entry.st.stx_nlink > 1 && !indexed_.empty();
+  entry.links_are_all_names = layer > range_.first || indexed_.empty();
   if (below && sys::device_of(entry.st) == provider.device) {
     const IndexKey key{provider.fsid, entry.st.stx_ino};
     if (indexed_.contains(key)) {
@@ -103,6 +104,7 @@ Result<ViewEntry> MergedView::entry(ViewDirectory& dir, std::string_view name, L
       const sys::At copy{range_.index, entry.index_name->c_str()};
       LFS_ASSIGN(entry.st, sys::stat_at(copy));
       entry.layer = range_.first;
+      entry.links_are_all_names = false;
       LFS_ASSIGN(entry.identity, read_identity(copy, entry.st, stack_->at(range_.first).overrides));
     }
   }

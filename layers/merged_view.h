@@ -53,6 +53,8 @@ struct ViewEntry {
   Identity identity = {};
   std::vector<DirSource> sources;         // directories
   std::optional<std::string> index_name;  // what the index shows in place of a lower file
+  // It has at most st_nlink names: none that the index gives it.
+  bool links_are_all_names = true;
 
   bool is_directory() const { return S_ISDIR(identity.mode); }
   bool is_regular() const { return S_ISREG(identity.mode); }

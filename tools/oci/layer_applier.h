@@ -5,10 +5,9 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
+#include <optional>
 #include <set>
 #include <string>
-#include <unordered_set>
 #include <vector>
 
 #include "layers/override_stat.h"
@@ -69,6 +68,14 @@ class LayerApplier {
     struct timespec mtime = {};
     std::vector<std::pair<std::string, std::string>> xattrs;
   };
+  // A directory that entries are being put into: it gets its attributes when the tar goes
+  // elsewhere. So only those above the entry at hand take memory.
+  struct OpenDirectory {
+    std::string path;
+    std::optional<Attributes> attributes;  // nullopt: it had them before, and keeps
+    struct timespec times[2] = {};         // ... its times
+    std::string default_acl;               // ... and what new entries must not inherit
+  };
   struct Place {
     std::string path;  // "" is the root
     std::string dir;
@@ -77,6 +84,7 @@ class LayerApplier {
   };
   static Fallible<Place> place_of(const std::string& text, const std::string& shown);
   static Fallible<Attributes> attributes_of(const TarItem& item);
+  static Attributes of_directory(const DirectoryAttributes& directory);
 
   Fallible<void> add_whiteout(const Place& place, const TarItem& item);
   Fallible<void> add_directory(const Place& place, Attributes attributes);
@@ -92,17 +100,27 @@ class LayerApplier {
   // The directory that an entry goes into, made where it is missing.
   Fallible<int> open_directory(const std::string& path, const std::string& shown);
   Fallible<UniqueFd> make_directories(const std::string& path, const std::string& shown);
+  // Gives their attributes to the open directories that are not above `path`, nor it.
+  Fallible<void> leave_for(const std::string& path);
+  Fallible<void> leave(const OpenDirectory& directory);
+  // `fd`, which is at `path`, is about to get an entry.
+  Fallible<void> enter(const std::string& path, int fd);
   // A whiteout of that name in this layer gives way to the object. true: there was one.
   Fallible<bool> replace_whiteout(const Place& place);
+  Fallible<bool> replace_whiteout(int dir, const std::string& name, const std::string& path);
+  void note_whiteout(const std::string& path);
+  bool may_be_whiteout(const std::string& path) const;
 
   int root_;
   ApplyOptions options_;
   std::string open_path_;  // of open_fd_
   UniqueFd open_fd_;
   std::set<std::string> implied_;
-  std::unordered_set<std::string> whiteouts_;
-  std::vector<std::pair<std::string, Attributes>> directories_;
-  bool has_root_ = false;
+  // By hashes of the paths (a Bloom filter): a false yes costs a look at the disk. Empty:
+  // there is no whiteout.
+  std::vector<bool> whiteouts_;
+  std::vector<OpenDirectory> open_;  // each below the one before
+  std::optional<Attributes> root_attributes_;
   std::vector<Loss> losses_;
   std::uint64_t bytes_ = 0;
   std::uint64_t entries_ = 0;

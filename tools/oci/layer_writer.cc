@@ -114,10 +114,13 @@ Fallible<void> LayerWriter::add_object(const std::string& path, ViewObject& obje
   entry.mtime = stored_time(source.st.stx_mtime);
   newest_ = std::max<std::int64_t>(newest_.value_or(entry.mtime.tv_sec), entry.mtime.tv_sec);
   if (source.may_be_linked()) {
-    const auto [first, is_new] = first_names_.try_emplace(source.link_key(), path);
+    const auto [linked, is_new] = linked_.try_emplace(source.link_key(), Linked{path});
     if (!is_new) {
       entry.type = TarType::HardLink;
-      entry.link_target = first->second;
+      entry.link_target = linked->second.first_name;
+      if (++linked->second.names == source.st.stx_nlink && source.links_are_all_names) {
+        linked_.erase(linked);
+      }
       return write_header(entry);
     }
   }

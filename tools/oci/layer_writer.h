@@ -73,7 +73,12 @@ class LayerWriter {
   LayerWriterOptions options_;
   std::uint64_t entries_ = 0;
   std::optional<std::int64_t> newest_;
-  std::map<LinkKey, std::string> first_names_;  // of objects with several names
+  // Of objects with several names, those that may have further ones.
+  struct Linked {
+    std::string first_name;
+    std::uint32_t names = 1;  // so far
+  };
+  std::map<LinkKey, Linked> linked_;
   std::vector<Loss> losses_;
 };
 

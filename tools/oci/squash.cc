@@ -78,7 +78,16 @@ Failure unreadable(const std::string& path, Errno error) {
   return {"'/" + path + "': " + describe(error)};
 }
 
-// What hides layers further down, which the tar of the merged tree does not say.
+// The directory keeps its times.
+Status set_opaque(const MarkWriter& marks, sys::At at) {
+  LFS_ASSIGN(const UniqueFd fd, sys::open_at(at, O_PATH | O_DIRECTORY));
+  LFS_ASSIGN(const auto times, sys::KeptTimes::of(fd.get()));
+  LFS_TRY(marks.set_opaque({fd.get()}));
+  return times.restore();
+}
+
+// What hides layers further down, which the tar of the merged tree does not say. The
+// directories have their times already.
 class MarkCopier {
  public:
   MarkCopier(const MergedView& view, int out, const MarkWriter& marks)
@@ -91,15 +100,22 @@ class MarkCopier {
     if (!listing || !out) {
       return unreadable(path, listing ? out.error() : listing.error());
     }
+    const auto times = sys::KeptTimes::of(out->get());
+    if (!times) {
+      return unreadable(path, times.error());
+    }
     LFS_TRY(copy_opaque(dir, out->get(), path));
     for (const std::string& name : listing->upper_whiteouts) {
       const auto* shown = listing->visible.find(name);
       const auto done = shown == nullptr        ? marks_.make_whiteout(out->get(), name)
-                        : shown->type == DT_DIR ? marks_.set_opaque({out->get(), name.c_str()})
+                        : shown->type == DT_DIR ? set_opaque(marks_, {out->get(), name.c_str()})
                                                 : Status();
       if (!done) {
         return unreadable(join(path, name), done.error());
       }
+    }
+    if (const auto restored = times->restore(); !restored) {
+      return unreadable(path, restored.error());
     }
     return copy_below(dir, *listing, out->get(), path);
   }
@@ -157,7 +173,7 @@ class MarkCopier {
       }
       if (*st) {
         const auto set =
-            S_ISDIR((*st)->stx_mode) ? Status() : marks_.set_opaque({out, entry.name.c_str()});
+            S_ISDIR((*st)->stx_mode) ? Status() : set_opaque(marks_, {out, entry.name.c_str()});
         return set ? Fallible<void>() : unreadable(join(path, entry.name), set.error());
       }
     }

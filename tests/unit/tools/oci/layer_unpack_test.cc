@@ -221,6 +221,79 @@ TEST_CASE("unpack: whiteouts and opaque marks in both forms, in any order") {
   }
 }
 
+TEST_CASE("unpack: a directory keeps its time, whatever comes into it after others") {
+  for (const WhiteoutForm form : {WhiteoutForm::DotWh, WhiteoutForm::Overlay}) {
+    if (form == WhiteoutForm::Overlay && ::geteuid() != 0) {
+      continue;
+    }
+    Target target;
+    const auto done = target.unpack(
+        tar_text({"d/", "d/f=1", "e/", "e/sub/", "own/", "d/g=1", "e/h=1", "d/implied/i=1",
+                  "e/.wh.gone=", "d/link==e/h", "e/.wh..wh..opq=", "e/sub/j=1", ".wh.own="}),
+        form);
+    CAPTURE(done ? "" : done.error().message);
+    REQUIRE(done);
+    for (const char* name : {"d", "e", "e/sub", "own"}) {
+      CAPTURE(name);
+      CHECK(stat_of(target.in(name)).st_mtime == 1000000000);
+    }
+    CHECK(read_file(target.in("d/link")) == "1");
+  }
+}
+
+TEST_CASE("unpack: what comes late into a directory does not inherit its default ACL") {
+  // user::rwx, user:1234:rwx, group::r-x, mask::rwx, other::r-x (linux/posix_acl_xattr.h).
+  std::string acl("\2\0\0\0", 4);
+  for (const auto& [tag, permissions, id] :
+       {std::tuple{1, 7, '\xff'}, std::tuple{2, 7, '\x01'}, std::tuple{4, 5, '\xff'},
+        std::tuple{0x10, 7, '\xff'}, std::tuple{0x20, 5, '\xff'}}) {
+    acl += {static_cast<char>(tag), 0, static_cast<char>(permissions), 0, id, id, id, id};
+  }
+  TarEntry dir;
+  dir.type = TarType::Directory;
+  dir.path = "d";
+  dir.mode = 0755;
+  dir.xattrs = {{"system.posix_acl_default", acl}};
+  Target target;
+  const auto done =
+      target.unpack(encode_tar_header(dir) + tar_text({"other/", "d/late=1", "d/sub/"}));
+  CAPTURE(done ? "" : done.error().message);
+  REQUIRE(done);
+  if (!done->losses.empty()) {
+    SKIP_TEST("the filesystem of /var/tmp has no ACLs");
+  }
+  const auto size = [&](const char* name, const char* attribute) {
+    return ::lgetxattr(target.in(name).c_str(), attribute, nullptr, 0);
+  };
+  CHECK(size("d", "system.posix_acl_default") == static_cast<ssize_t>(acl.size()));
+  for (const char* name : {"d/late", "d/sub"}) {
+    CAPTURE(name);
+    CHECK(size(name, "system.posix_acl_access") == -1);
+    CHECK(size(name, "system.posix_acl_default") == -1);
+  }
+}
+
+TEST_CASE("unpack: a whiteout gives way to a directory without an entry") {
+  for (const WhiteoutForm form : {WhiteoutForm::DotWh, WhiteoutForm::Overlay}) {
+    if (form == WhiteoutForm::Overlay && ::geteuid() != 0) {
+      continue;
+    }
+    Target target;
+    const auto done = target.unpack(tar_text({".wh.a=", "a/b/c=1", "x/.wh.y=", "x/y/z=1"}), form);
+    CAPTURE(done ? "" : done.error().message);
+    REQUIRE(done);
+    for (const char* name : {"a", "x/y"}) {
+      const UniqueFd fd(::open(target.in(name).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+      REQUIRE(fd);
+      const auto marks = read_dir_marks({fd.get()});
+      REQUIRE(marks);
+      CHECK(marks->opaque == Opaque::Yes);
+    }
+    CHECK(read_file(target.in("a/b/c")) == "1");
+    CHECK_FALSE(exists(target.in(".wh.a")));
+  }
+}
+
 TEST_CASE("unpack: what a layer was made of comes back") {
   if (::geteuid() != 0) {
     SKIP_TEST("owners are set by root only");

@@ -1,0 +1,111 @@
+"""How much memory commit and unpack take at most."""
+
+import os
+import pathlib
+import stat
+import subprocess
+
+from skip import Skip
+
+ENTRIES = 100_000
+MIB = 1 << 20
+
+
+def in_folders(root: pathlib.Path, count=ENTRIES):
+    for number in range(count):
+        folder = root / f"d{number // 1000}"
+        if number % 1000 == 0:
+            folder.mkdir()
+        yield number, folder / f"the-name-number-{number}"
+
+
+def touch(path):
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
+
+
+def files(root):
+    for _, path in in_folders(root):
+        touch(path)
+
+
+def one_folder(root):
+    for number in range(ENTRIES):
+        touch(root / f"the-name-number-{number}")
+
+
+def folders(root):
+    for _, path in in_folders(root):
+        path.mkdir()
+
+
+def deletions(root):
+    for _, path in in_folders(root):
+        os.mknod(path, stat.S_IFCHR, 0)
+
+
+def links(root):
+    """Five names of each file, one after the other."""
+    for number, path in in_folders(root):
+        if number % 5 == 0:
+            first = path
+            touch(path)
+        else:
+            os.link(first, path)
+
+
+def far_links(root):
+    """Five names of each file, with all other files between them."""
+    paths = [path for _, path in in_folders(root)]
+    count = ENTRIES // 5
+    for number, path in enumerate(paths):
+        if number < count:
+            touch(path)
+        else:
+            os.link(paths[number % count], path)
+
+
+# What grows with the number of entries at all: the names of the directory at hand, and the
+# first names of files that have more.
+LIMITS = {files: 24, folders: 24, deletions: 24, links: 24, one_folder: 40, far_links: 40}
+
+
+def memory(tools):
+    """Of 10^5 entries commit and unpack hold few in memory."""
+    if tools.run("grep", "-q", "__asan_init", tools.binaries / "layerfs", check=False).returncode == 0:
+        raise Skip("a sanitizer takes memory of its own")
+    work = tools.work / "ram"
+    work.mkdir()
+    for make, limit in LIMITS.items():
+        tools.run("mount", "-t", "tmpfs", "tmpfs", work)
+        try:
+            peaks = peaks_of(tools, work, make)
+        finally:
+            tools.run("umount", work)
+        print(f"{make.__name__}: " + ", ".join(f"{name} {size / MIB:.0f} MiB" for name, size in peaks.items()))
+        if max(peaks.values()) > limit * MIB:
+            raise RuntimeError(f"{make.__name__}: more than {limit} MiB")
+
+
+def peaks_of(tools, work, make):
+    makers = [files, deletions] if make is deletions else [make]
+    (work / "empty").mkdir()
+    for maker in makers:
+        (work / maker.__name__).mkdir()
+        # The list of far_links would count as the programs' memory.
+        if os.fork() == 0:
+            maker(work / maker.__name__)
+            os._exit(0)
+        if os.wait()[1] != 0:
+            raise RuntimeError(f"cannot make {maker.__name__}")
+    tree, below = work / make.__name__, work / ("files" if make is deletions else "empty")
+    return {"commit": peak(tools, "commit", tree, "--lower", below, "-o", work / "layer.tar"),
+            "unpack": peak(tools, "unpack", work / "layer.tar", work / "store", "--volatile"),
+            "squash": peak(tools, "squash", f"{tree}:{below}", work / "squashed")}
+
+
+def peak(tools, *words):
+    child = subprocess.Popen([tools.binaries / "layerfs", *words], env=tools.env, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    if status != 0:
+        raise RuntimeError(f"layerfs {' '.join(str(word) for word in words)}: status {status}")
+    return usage.ru_maxrss * 1024
