@@ -192,6 +192,16 @@ Status MarkWriter::set_redirect(sys::At at, std::string_view path) const {
                       : Status(Errno(EOPNOTSUPP));
 }
 
+Status MarkWriter::clear_redirect(sys::At at) const {
+  LFS_ASSIGN(const auto names, sys::list_xattrs(at));
+  for (const std::string& name : names) {
+    if (overlay_suffix(name) == "redirect") {
+      LFS_TRY(sys::remove_xattr(at, name.c_str()));
+    }
+  }
+  return {};
+}
+
 Status MarkWriter::set_metacopy(sys::At at) const {
   // An empty value is what the kernel wrote before it knew digests, and still reads
   // (fs/overlayfs/util.c: ovl_check_metacopy_xattr).

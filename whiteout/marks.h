@@ -89,6 +89,8 @@ class MarkWriter {
   // `dir` hides everything below it.
   Status set_opaque(sys::At dir) const;
   Status set_redirect(sys::At at, std::string_view path) const;
+  // In whichever namespace there is one.
+  Status clear_redirect(sys::At at) const;
   Status set_metacopy(sys::At at) const;
   Status clear_metacopy(sys::At at) const;
   Status set_origin(sys::At at, Origin origin, std::uint64_t own_ino) const;

@@ -5,14 +5,14 @@ _layerfs() {
     local command='' word choices=''
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case $word in
-            mount | umount | diff | commit | unpack | store | squash | convert | stats | which)
+            mount | umount | diff | commit | unpack | store | squash | convert | check | stats | which)
                 command=$word
                 break
                 ;;
         esac
     done
     if [[ -z $command ]]; then
-        mapfile -t COMPREPLY < <(compgen -W 'mount umount diff commit unpack store squash convert stats which --help --version' -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W 'mount umount diff commit unpack store squash convert check stats which --help --version' -- "$current")
         return
     fi
     # '=' breaks words: --io=cached arrives as --io, =, cached.
@@ -74,6 +74,7 @@ _layerfs() {
             store) choices='--dry-run --json --help' ;;
             squash) choices='--whiteout --override-stat --strict --json --progress --help' ;;
             convert) choices='--whiteout --json --help' ;;
+            check) choices='--lower --work --repair --json --help' ;;
             stats) choices='--json --watch --help' ;;
             which) choices='--json --help' ;;
         esac
@@ -88,7 +89,7 @@ _layerfs() {
         unpack)
             mapfile -t COMPREPLY < <(compgen -W 'oci: oci-archive: docker-archive:' -- "$current"; compgen -f -- "$current")
             ;;
-        mount | diff | commit | squash | convert) mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
+        mount | diff | commit | squash | convert | check) mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
         umount | stats)
             mapfile -t COMPREPLY < <(compgen -W "$(awk '$3 == "fuse.layerfs" { print $2 }' /proc/mounts)" -- "$current")
             ;;

@@ -1,6 +1,6 @@
 # fish completion for layerfs(1)
 
-set -l commands mount umount diff commit unpack store squash convert stats which
+set -l commands mount umount diff commit unpack store squash convert check stats which
 complete -c layerfs -f
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a mount -d 'Mount layers as one tree'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a umount -d 'Unmount, and wait until everything is written'
@@ -10,6 +10,7 @@ complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a unpack -d 
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a store -d 'Show and clean up a store of layers'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a squash -d 'Make one layer of several'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a convert -d "Write a layer's whiteouts in another form"
+complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a check -d 'Find and mend what a crash left in an upper'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a stats -d 'Show requests and caches of a mount'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -a which -d 'Show which layer provides a path'
 complete -c layerfs -n "not __fish_seen_subcommand_from $commands" -s V -l version -d 'Show the version'
@@ -95,6 +96,12 @@ complete -c layerfs -n '__fish_seen_subcommand_from store' -a 'ls du rm gc (__fi
 complete -c layerfs -n '__fish_seen_subcommand_from store' -l dry-run -d 'Only say what would be removed'
 complete -c layerfs -n '__fish_seen_subcommand_from squash convert' -a '(__fish_complete_directories)'
 complete -c layerfs -n '__fish_seen_subcommand_from unpack store squash convert' -l json -d 'Print JSON'
+set -l check '__fish_seen_subcommand_from check'
+complete -c layerfs -n $check -a '(__fish_complete_directories)'
+complete -c layerfs -n $check -l lower -x -a '(__fish_complete_directories)' -d 'The layers below'
+complete -c layerfs -n $check -l work -x -a '(__fish_complete_directories)' -d 'The work directory'
+complete -c layerfs -n $check -l repair -d 'Mend what is found'
+complete -c layerfs -n $check -l json -d 'Print JSON'
 complete -c layerfs -n '__fish_seen_subcommand_from stats' -a $mounted
 complete -c layerfs -n '__fish_seen_subcommand_from stats' -l json -d 'Print JSON'
 complete -c layerfs -n '__fish_seen_subcommand_from stats' -l watch -d 'Again every S seconds'

@@ -33,6 +33,7 @@ constexpr Entry kCommands[] = {
     {"store", "Show and clean up a store of layers.", cmd_store, describe_store},
     {"squash", "Make one layer of several.", cmd_squash, describe_squash},
     {"convert", "Write a layer's whiteouts in another form.", cmd_convert, describe_convert},
+    {"check", "Find and mend what a crash left in an upper.", cmd_check, describe_check},
     {"which", "Show which layer provides a path.", cmd_which, describe_which},
 };
 

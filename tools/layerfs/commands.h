@@ -19,6 +19,7 @@ int cmd_unpack(Arguments arguments, const Streams& streams, const Environment& e
 int cmd_store(Arguments arguments, const Streams& streams, const Environment& environment);
 int cmd_squash(Arguments arguments, const Streams& streams, const Environment& environment);
 int cmd_convert(Arguments arguments, const Streams& streams, const Environment& environment);
+int cmd_check(Arguments arguments, const Streams& streams, const Environment& environment);
 int cmd_commit(Arguments arguments, const Streams& streams, const Environment& environment);
 int cmd_diff(Arguments arguments, const Streams& streams, const Environment& environment);
 int cmd_which(Arguments arguments, const Streams& streams, const Environment& environment);
@@ -41,6 +42,7 @@ Command describe_unpack();
 Command describe_store();
 Command describe_squash();
 Command describe_convert();
+Command describe_check();
 Command describe_commit();
 Command describe_diff();
 Command describe_which();
