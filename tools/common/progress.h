@@ -28,6 +28,7 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  bool is_shown() const { return mode_ != ProgressMode::None; }
   // What is being done, from now on; `total` bytes if that is known, else 0.
   void start(std::string what, std::uint64_t total);
   void set_total(std::uint64_t total) { total_ = total; }

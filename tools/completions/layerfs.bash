@@ -41,7 +41,7 @@ _layerfs() {
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
             ;;
-        unpack:--name | unpack:--limit | commit:--base | commit:--author | commit:-m | commit:--message | commit:-c | commit:--change | \
+        unpack:--name | unpack:--limit | commit:--empty | commit:--base | commit:--author | commit:-m | commit:--message | commit:-c | commit:--change | \
             *:--timeout | *:--threads | *:--timestamp | mount:--squash-to-uid | mount:--squash-to-gid | \
             mount:--uidmapping | mount:--gidmapping | mount:--fsname | mount:-o | mount:--options)
             return
@@ -63,7 +63,7 @@ _layerfs() {
             umount) choices='--lazy --timeout --help' ;;
             diff) choices='--lower --work --all --stat --json --help' ;;
             commit)
-                choices='--lower --work --squash --strict --output --oci --oci-archive --docker-archive
+                choices='--lower --work --empty --squash --strict --output --oci --oci-archive --docker-archive
                     --base --author --message --change --compression --threads
                     --timestamp --whole-seconds --explicit-whiteouts --progress --json --help'
                 ;;
@@ -72,7 +72,7 @@ _layerfs() {
                     --volatile --help'
                 ;;
             store) choices='--dry-run --json --help' ;;
-            squash) choices='--whiteout --override-stat --strict --json --progress --help' ;;
+            squash) choices='--work --whiteout --override-stat --strict --json --progress --help' ;;
             convert) choices='--whiteout --json --help' ;;
             check) choices='--lower --work --repair --json --help' ;;
             stats) choices='--json --watch --help' ;;

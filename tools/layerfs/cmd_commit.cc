@@ -10,6 +10,7 @@
 #include "tools/layerfs/commands.h"
 #include "tools/layerfs/commit_image.h"
 #include "tools/layerfs/commit_options.h"
+#include "tools/layerfs/estimate.h"
 #include "tools/layerfs/fallible.h"
 #include "tools/oci/output_file.h"
 #include "tools/oci/pack.h"
@@ -48,6 +49,8 @@ Outcome<oci::PackOptions> pack_options(const CommitOptions& options, Progress& p
              to_outcome(oci::unmapped_id("/proc/self/uid_map", "/proc/sys/kernel/overflowuid")));
   LFS_ASSIGN(pack.writer.unmapped_gid,
              to_outcome(oci::unmapped_id("/proc/self/gid_map", "/proc/sys/kernel/overflowgid")));
+  pack.writer.without_content = options.empty;
+  std::sort(pack.writer.without_content.begin(), pack.writer.without_content.end());
   pack.explicit_whiteouts = options.explicit_whiteouts;
   pack.threads = options.threads > 0
                      ? static_cast<unsigned>(options.threads)
@@ -87,7 +90,9 @@ Outcome<void> commit_layer(const CommitOptions& options, const OpenLayers& layer
       options.compression.value_or(oci::Compression{oci::codec_of_name(name), std::nullopt});
   LFS_ASSIGN(const MergedView nothing, layers.below(layers.stack().size()));
   const MergedView& before = options.squash ? nothing : layers.before();
-  progress.start("committing", 0);
+  progress.start("committing",
+                 estimate_bytes(progress, layers.stack(),
+                                options.squash ? layers.stack().size() : layers.upper_count()));
   read_shortly(pack, instant);
   if (name == "-") {
     LFS_TRY(instant.begin());

@@ -42,8 +42,9 @@ Command command_for(DiffOptions& options) {
                     }},
                    {.name = "work",
                     .value = "DIR",
-                    .help = "The work directory of UPPER, which holds the hard links of lower "
-                            "files. Default: .NAME.layerfs-work beside it.",
+                    .help = "The work directory of UPPER, or of NOW's topmost layer, which holds "
+                            "the hard links of lower files. Default: .NAME.layerfs-work beside "
+                            "it.",
                     .apply = [&options](std::string_view text) -> Outcome<void> {
                       options.words.work = std::string(text);
                       return {};
@@ -280,10 +281,10 @@ Outcome<void> run(const std::vector<std::string>& positionals, const DiffOptions
   std::vector<std::string> before;
   LayerChoice choice;
   if (positionals.size() == 2) {
-    if (!options.words.lowers.empty() || options.words.work) {
-      return usage_error("two stacks are complete; leave out --lower and --work");
+    if (!options.words.lowers.empty()) {
+      return usage_error("two stacks are complete; leave out --lower");
     }
-    LFS_ASSIGN(choice, choose_between(positionals[0], positionals[1], before));
+    LFS_ASSIGN(choice, choose_between(positionals[0], positionals[1], options.words.work, before));
   } else {
     LFS_ASSIGN(choice, choose_layers(positionals[0], options.words));
     if (!choice.mount && choice.lowers.empty()) {

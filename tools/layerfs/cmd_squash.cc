@@ -5,6 +5,7 @@
 #include "tools/common/progress.h"
 #include "tools/common/syntax.h"
 #include "tools/layerfs/commands.h"
+#include "tools/layerfs/estimate.h"
 #include "tools/layerfs/fallible.h"
 #include "tools/layerfs/layer_choice.h"
 #include "tools/layerfs/mark_options.h"
@@ -16,6 +17,7 @@ namespace {
 
 struct SquashWords {
   MarkChoice marks;
+  std::optional<std::string> work;
   bool strict = false;
   bool json = false;
   ProgressMode progress = ProgressMode::Auto;
@@ -29,12 +31,23 @@ Command command_for(SquashWords& words) {
           "Makes of several layers, the leftmost on top, one new directory that means the same on "
           "whatever it is stacked: deletions and opaque directories are kept.",
       .groups = {{"Options",
-                  {whiteout_option(words.marks), override_stat_option(words.marks),
+                  {{.name = "work",
+                    .value = "DIR",
+                    .help = "The work directory of the topmost layer, if that was an upper: it "
+                            "holds the hard links of lower files. Default: .NAME.layerfs-work "
+                            "beside it.",
+                    .apply = [&words](std::string_view text) -> Outcome<void> {
+                      words.work = std::string(text);
+                      return {};
+                    }},
+                   whiteout_option(words.marks),
+                   override_stat_option(words.marks),
                    flag("strict",
                         "Fail if something is lost (a socket, say), which otherwise is "
                         "listed.",
                         words.strict),
-                   flag("json", "Print JSON.", words.json), progress_option(words.progress)}}},
+                   flag("json", "Print JSON.", words.json),
+                   progress_option(words.progress)}}},
   };
 }
 
@@ -46,6 +59,8 @@ Outcome<void> run(const std::vector<std::string>& positionals, const SquashWords
   }
   LayerChoice choice;
   LFS_ASSIGN(choice.uppers, split_layers(positionals[0]));
+  choice.work_is_default = !words.work;
+  choice.work = words.work.value_or(default_work_dir(choice.uppers.front()));
   LFS_ASSIGN(const auto layers, OpenLayers::open(choice));
   Progress progress(streams.err, words.progress, streams.err_is_terminal);
   oci::SquashOptions options;
@@ -59,7 +74,7 @@ Outcome<void> run(const std::vector<std::string>& positionals, const SquashWords
     return {};
   };
   options.strict = words.strict;
-  progress.start("squashing", 0);
+  progress.start("squashing", estimate_bytes(progress, layers->stack(), layers->stack().size()));
   LFS_ASSIGN(const oci::Squashed done,
              to_outcome(oci::squash_layers(layers->now(), positionals[1], options)));
   progress.finish();

@@ -4,6 +4,7 @@
 
 #include "layers/mount_config.h"
 #include "tools/common/interrupt.h"
+#include "tools/layerfs/estimate.h"
 #include "tools/layerfs/fallible.h"
 #include "tools/oci/image_build.h"
 
@@ -103,7 +104,10 @@ Outcome<void> commit_image(const CommitOptions& options, const OpenLayers& layer
     LFS_TRY(to_outcome(builder.take_base(*base, options.squash, pack.writer.progress)));
     progress.finish();
   }
-  progress.start("committing", 0);
+  const bool only_upper = options.base && !options.squash;
+  progress.start("committing",
+                 estimate_bytes(progress, layers.stack(),
+                                only_upper ? layers.upper_count() : layers.stack().size()));
   LFS_ASSIGN(const std::vector<oci::Loss> losses,
              add_layers(builder, options, layers, instant, pack));
   progress.finish();

@@ -1,5 +1,6 @@
 #include "tools/layerfs/commit_options.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 
@@ -18,6 +19,23 @@ Outcome<std::int64_t> parse_time(std::string_view text) {
     return usage_error("'" + std::string(text) + "' is not a number of seconds since 1970");
   }
   return value;
+}
+
+// "/a//b/" as "a/b"; nullopt: the root, or leads up.
+std::optional<std::string> relative_path(std::string_view text) {
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('/', at), text.size());
+    const std::string_view part = text.substr(at, end - at);
+    at = end + 1;
+    if (part == "..") {
+      return std::nullopt;
+    }
+    if (!part.empty() && part != ".") {
+      out += (out.empty() ? "" : "/") + std::string(part);
+    }
+  }
+  return out.empty() ? std::nullopt : std::optional<std::string>(out);
 }
 
 }  // namespace
@@ -49,6 +67,18 @@ OptionGroup CommitOptions::what_group() {
                     "Default: .NAME.layerfs-work beside it.",
             .apply = [this](std::string_view text) -> Outcome<void> {
               words.work = std::string(text);
+              return {};
+            }},
+           {.name = "empty",
+            .value = "PATH",
+            .help = "What is in this directory is left out: a volume's mount point, say. May be "
+                    "repeated.",
+            .apply = [this](std::string_view text) -> Outcome<void> {
+              const auto path = relative_path(text);
+              if (!path) {
+                return usage_error("'" + std::string(text) + "' is no path below the root");
+              }
+              empty.push_back(*path);
               return {};
             }},
            flag("squash", "All layers as one, not only what UPPER changed.", squash),

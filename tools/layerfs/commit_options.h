@@ -25,6 +25,7 @@ struct CommitOptions {
   oci::ImageNotes notes;
   std::optional<oci::Compression> compression;
   int threads = 0;
+  std::vector<std::string> empty;  // paths of directories, relative
   bool squash = false;
   bool strict = false;
   bool explicit_whiteouts = false;

@@ -106,9 +106,12 @@ Outcome<LayerChoice> choose_layers(const std::string& word, const LayerWords& wo
 }
 
 Outcome<LayerChoice> choose_between(const std::string& before, const std::string& now,
+                                    const std::optional<std::string>& work,
                                     std::vector<std::string>& before_layers) {
   LayerChoice choice;
   LFS_ASSIGN(choice.uppers, split_layers(now));
+  choice.work_is_default = !work;
+  choice.work = work.value_or(default_work_dir(choice.uppers.front()));
   LFS_ASSIGN(before_layers, split_layers(before));
   const bool on_top =
       before_layers.size() <= choice.uppers.size() &&

@@ -32,7 +32,9 @@ struct LayerChoice {
 // name, a container of layerfs-run.
 Outcome<LayerChoice> choose_layers(const std::string& word, const LayerWords& words);
 // Two stacks, each "L1:L2...", topmost first. Layers that both end with are the lowers.
+// `work`: of the topmost of `now`.
 Outcome<LayerChoice> choose_between(const std::string& before, const std::string& now,
+                                    const std::optional<std::string>& work,
                                     std::vector<std::string>& before_layers);
 
 // The layers of a choice, opened.

@@ -60,6 +60,27 @@ TEST_CASE("commit: --squash takes all layers") {
         digest({dir / "flat", "--squash"}));
 }
 
+TEST_CASE("commit: what is in an --empty directory is left out, the directory is not") {
+  const TempDir dir;
+  make_tree(dir / "l", {"a=1", "v/old=1"});
+  make_tree(dir / "u", {"v/new=1", "v/.wh.old=", "v/d/x=1", "vv=1"});
+  const auto entries = [&](const std::string& upper, const std::vector<std::string>& more) {
+    std::vector<std::string> line = {upper, "--lower", dir / "l", "-o", dir / "x.tar", "--json"};
+    line.insert(line.end(), more.begin(), more.end());
+    const Ran ran = commit(line);
+    CAPTURE(ran.err);
+    REQUIRE(ran.code == 0);
+    return nlohmann::json::parse(ran.out)["entries"].get<int>();
+  };
+  CHECK(entries(dir / "u", {}) == 6);
+  CHECK(entries(dir / "u", {"--empty", "/v/", "--empty", "none"}) == 2);
+  CHECK(entries(dir / "u", {"--empty", "v/d"}) == 5);
+  for (const char* wrong : {"/", "", "v/../w"}) {
+    CHECK(commit({dir / "u", "--lower", dir / "l", "-o", dir / "x.tar", "--empty", wrong}).code ==
+          2);
+  }
+}
+
 TEST_CASE("commit: a failure leaves neither the file nor a part of it, nor harms an old one") {
   const TempDir dir;
   make_tree(dir / "l", {"a=1"});
