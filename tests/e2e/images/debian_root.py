@@ -1,12 +1,13 @@
 """A Debian root, changed by apt-get and by hand."""
 
 import contextlib
+import json
 import os
 import pathlib
 import shutil
 import subprocess
 
-from readers import compare_all_readers
+from readers import compare_all_readers, expect_equal, unpacked
 from skip import Skip
 from trees import make_changes, make_lower
 
@@ -55,11 +56,15 @@ def change_by_hand(point):
     os.unlink(point / "etc/motd") if (point / "etc/motd").exists() else os.unlink(point / "etc/issue")
 
 
+def need_root():
+    if not all((ROOT / name).is_dir() for name in LAYERS):
+        raise Skip("there is no Debian root; the test 'a root and its reference' makes it")
+
+
 def debian(tools):
     """A Debian root that apt-get and hands have changed, as every program unpacks it."""
     tools.need("umoci", "skopeo", "podman", "buildah")
-    if not all((ROOT / name).is_dir() for name in LAYERS):
-        raise Skip("there is no Debian root; the test 'a root and its reference' makes it")
+    need_root()
     work = tools.work
     kinds, upper = work / "kinds", work / "upper"
     (kinds / "srv").mkdir(parents=True)
@@ -71,9 +76,52 @@ def debian(tools):
             change_by_apt(tools, point)
             change_by_hand(point)
             expected = tools.manifest(point)
+            changes = [json.loads(line) for line in tools.layerfs("diff", "--json", point).stdout.splitlines()]
             # The base as one layer: the engines' vfs copies the whole for each.
             tools.layerfs("commit", kinds, "--lower", ":".join(str(layer) for layer in layers), "--squash",
                           "--compression", "gzip:1", "--oci", work / "layout:base", timeout=300)
             tools.layerfs("commit", point, "--base", f"oci:{work / 'layout'}:base", "--strict",
                           "--oci", work / "layout:debian", timeout=300)
     compare_all_readers(tools, expected, work / "layout", "debian")
+    compare_with_podman_diff(tools, changes)
+
+
+def compare_with_podman_diff(tools, changes):
+    """`changes`: what layerfs diff says of the mount."""
+    work = tools.work
+    tools.skopeo("copy", f"oci:{work / 'layout'}:base", f"docker-archive:{work / 'base.tar'}:localhost/base:1")
+    tools.containers("podman", "load", "-i", work / "base.tar", driver="layerfs")
+    theirs = tools.containers("podman", "diff", "localhost/debian:1", "localhost/base:1", driver="layerfs").stdout
+    theirs = set(theirs.splitlines())
+    # It does not look at the times of directories: in some something came and went.
+    ours = {f"{change['change'][0].upper()} {change['path']}" for change in changes}
+    only_times = {f"C {change['path']}" for change in changes
+                  if change["type"] == "directory" and change.get("what") == ["time"]}
+    expect_equal(sorted(theirs), sorted(ours - (only_times - theirs)), "podman diff")
+
+
+def debian_by_others(tools):
+    """A Debian root that buildah and umoci have made an image of unpacks to the tree that umoci unpacks."""
+    tools.need("umoci", "buildah")
+    need_root()
+    work = tools.work
+    layout = work / "layout"
+    container = tools.containers("buildah", "from", "scratch").stdout.strip()
+    mount = pathlib.Path(tools.containers("buildah", "mount", container).stdout.strip())
+    with layers_without_atime(work) as layers:
+        with tools.mounted(":".join(str(layer) for layer in layers)) as tree:
+            tools.run("cp", "-a", f"{tree}/.", mount)
+    make_lower(mount / "srv/kinds")
+    tools.containers("buildah", "commit", container, f"oci:{layout}:one")
+    change_by_apt(tools, mount)
+    change_by_hand(mount)
+    tools.containers("buildah", "commit", container, f"oci:{layout}:two")
+    tools.run("umoci", "unpack", "--image", f"{layout}:one", work / "bundle")
+    change_by_apt(tools, work / "bundle/rootfs")
+    tools.run("umoci", "repack", "--image", f"{layout}:three", work / "bundle")
+    for tag in "one", "two", "three":
+        reference = work / f"reference-{tag}"
+        tools.run("umoci", "unpack", "--image", f"{layout}:{tag}", reference)
+        with tools.mounted(unpacked(tools, f"oci:{layout}:{tag}", work / "store")) as tree:
+            expect_equal(tools.manifest(reference / "rootfs"), tools.manifest(tree), f"image {tag}")
+        shutil.rmtree(reference)
