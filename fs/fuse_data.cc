@@ -309,6 +309,9 @@ void on_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void* /*arg*/,
     if (::ioctl(fd->get(), command, &value) < 0) {
       return Errno::last();
     }
+    if (set) {
+      fuse_lowlevel_notify_inval_inode(context.session, ino, -1, 0);  // ctime
+    }
     fuse_reply_ioctl(req, 0, get ? &value : nullptr, get ? std::min(out_size, size) : 0);
     return {};
   });
