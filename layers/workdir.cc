@@ -11,6 +11,7 @@
 #include <ctime>
 #include <thread>
 
+#include "layers/acl.h"
 #include "layers/link_index.h"
 
 namespace layerfs {
@@ -90,6 +91,15 @@ Status try_rename_into(int work, int layer) {
     return moved.error();
   }
   return sys::check_writable_directory(layer);
+}
+
+// What is built in a directory would get its default ACL.
+Status drop_default_acl(int dir) {
+  const auto removed = sys::remove_xattr({dir}, kAclDefaultXattr);
+  if (!removed && removed.error().value() != ENODATA && removed.error().value() != EOPNOTSUPP) {
+    return removed.error();
+  }
+  return {};
 }
 
 // umount(2) does not wait for the daemon: that of a mount which has just ended may hold the
@@ -238,6 +248,9 @@ Result<Workdir, Failure> Workdir::open_noting(const std::string& path, const Lay
   }
   if (const auto swept = empty(dir.work_.get()); !swept) {
     return failure(path, swept.error(), "it must be writable");
+  }
+  if (const auto dropped = drop_default_acl(dir.work_.get()); !dropped) {
+    return failure(path, dropped.error(), "it must be writable");
   }
   if (const auto renamed = try_rename_into(dir.work_.get(), dir.layer_lock_.get()); !renamed) {
     if (renamed.error().value() == EXDEV) {

@@ -161,7 +161,8 @@ TEST_CASE("reading changes no times of what lies in a lower", "[S-22]") {
   CHECK(read_file("file") == "content");
   for (const char* name : {"file", "dir", "symlink"}) {
     CAPTURE(name);
-    CHECK((atime_of(name) == text(kFirst) || !stage().in_lower));
+    const bool read_by_root = !stage().in_user_namespace || std::string(name) != "symlink";
+    CHECK((atime_of(name) == text(kFirst) || !stage().in_lower || !read_by_root));
     CHECK(mtime_of(name) == text(kSecond));
   }
 }

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -72,6 +73,23 @@ TEST_CASE("work directory: what a crashed mount left in work is swept, the index
   CHECK(names_in(f.dirs.work() + "/work").empty());
   CHECK(read_file(f.dirs.work() + "/layerfs.index/entry") == "kept");
   CHECK(read_file(f.dirs.upper() + "/f") == "kept");
+}
+
+TEST_CASE("work directory: a default ACL that it has or gets is not that of what is built in it") {
+  const Fixture f;
+  make_dirs(f.dirs.work() + "/work");
+  // user::rwx, group::rwx, other::rwx (linux/posix_acl_xattr.h)
+  const std::string acl(
+      "\2\0\0\0\1\0\7\0\xff\xff\xff\xff\4\0\7\0\xff\xff\xff\xff\40\0\7\0\xff\xff\xff\xff", 28);
+  const char* name = "system.posix_acl_default";
+  for (const std::string& dir : {f.dirs.work(), f.dirs.work() + "/work"}) {
+    if (::setxattr(dir.c_str(), name, acl.data(), acl.size(), 0) < 0) {
+      SKIP_TEST("no POSIX ACLs here");
+    }
+  }
+  REQUIRE(f.work());
+  CHECK(::getxattr((f.dirs.work() + "/work").c_str(), name, nullptr, 0) < 0);
+  CHECK(::getxattr(f.dirs.work().c_str(), name, nullptr, 0) > 0);
 }
 
 TEST_CASE("work directory: it and its layer serve one mount at a time") {
