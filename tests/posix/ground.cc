@@ -4,7 +4,6 @@
 #include <grp.h>
 #include <sched.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,9 +45,6 @@ void write_map(const std::string& path) {
   ::close(fd);
 }
 
-// A change of ids makes a process one that LeakSanitizer may not look into.
-void stay_dumpable() { ::prctl(PR_SET_DUMPABLE, 1); }
-
 // A process that stays outside gives the new namespace all the ids that a container has.
 void enter_user_namespace() {
   int entered[2];
@@ -76,7 +72,6 @@ void enter_user_namespace() {
   must(::setresgid(0, 0, 0), "setresgid");
   must(::setresuid(0, 0, 0), "setresuid");
   must(::setgroups(0, nullptr), "setgroups");
-  stay_dumpable();
 }
 
 }  // namespace
@@ -173,7 +168,6 @@ long by(const User& user, const std::function<long()>& call) {
   must(::setresuid(0, 0, 0), "setresuid");
   must(::setresgid(0, 0, 0), "setresgid");
   must(::setgroups(0, nullptr), "setgroups");
-  stay_dumpable();
   errno = error;
   return result;
 }
