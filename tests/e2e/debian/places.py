@@ -224,6 +224,11 @@ def make_user():
         pwd.getpwnam(USER)
     except KeyError:
         call(["useradd", "--create-home", "--shell", "/bin/sh", USER])
+    # Other tests make this user too, and need no home.
+    user = pwd.getpwnam(USER)
+    if not os.path.isdir(user.pw_dir):
+        os.mkdir(user.pw_dir, 0o755)
+        os.chown(user.pw_dir, user.pw_uid, user.pw_gid)
     for path, option in (("/etc/subuid", "--add-subuids"), ("/etc/subgid", "--add-subgids")):
         if f"{USER}:" not in pathlib.Path(path).read_text():
             call(["usermod", option, "100000-165535", USER])
