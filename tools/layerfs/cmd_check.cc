@@ -40,18 +40,9 @@ Command command_for(CheckWords& options) {
                       options.words.work = std::string(text);
                       return {};
                     }},
-                   {.name = "repair",
-                    .help = "Mend what is found.",
-                    .apply = [&options](std::string_view) -> Outcome<void> {
-                      options.repair = true;
-                      return {};
-                    }},
-                   {.name = "json",
-                    .help = "Print one JSON document a finding, one on each line.",
-                    .apply = [&options](std::string_view) -> Outcome<void> {
-                      options.json = true;
-                      return {};
-                    }}}}},
+                   flag("repair", "Mend what is found.", options.repair),
+                   flag("json", "Print one JSON document a finding, one on each line.",
+                        options.json)}}},
   };
 }
 
