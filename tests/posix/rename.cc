@@ -222,14 +222,15 @@ TEST_CASE(
   CHECK(rename_by(kOwner, "mine/of_root", "mine/renamed") == "ok");
 }
 
+// Who owns a sticky directory, who the object in it, and whether kOwner may move or replace that.
+const std::tuple<User, User, bool> kStickyCases[] = {{kOwner, kOwner, true},
+                                                     {kOwner, kOther, true},
+                                                     {kOther, kOwner, true},
+                                                     {kRoot, kOther, false},
+                                                     {kOther, kRoot, false}};
+
 TEST_CASE("from a sticky directory the owner of it or of the object moves it, nobody else") {
-  // Who owns the directory, who the object, and whether kOwner may.
-  const std::tuple<User, User, bool> cases[] = {{kOwner, kOwner, true},
-                                                {kOwner, kOther, true},
-                                                {kOther, kOwner, true},
-                                                {kRoot, kOther, false},
-                                                {kOther, kRoot, false}};
-  for (const auto& [dir_owner, owner, may] : cases) {
+  for (const auto& [dir_owner, owner, may] : kStickyCases) {
     const User above = dir_owner;
     const User of_object = owner;
     const Ground ground([&] {
@@ -249,12 +250,7 @@ TEST_CASE("from a sticky directory the owner of it or of the object moves it, no
 }
 
 TEST_CASE("in a sticky directory the owner of it or of the object replaces it, nobody else") {
-  const std::tuple<User, User, bool> cases[] = {{kOwner, kOwner, true},
-                                                {kOwner, kOther, true},
-                                                {kOther, kOwner, true},
-                                                {kRoot, kOther, false},
-                                                {kOther, kRoot, false}};
-  for (const auto& [dir_owner, owner, may] : cases) {
+  for (const auto& [dir_owner, owner, may] : kStickyCases) {
     const User above = dir_owner;
     const User of_object = owner;
     const Ground ground([&] {
