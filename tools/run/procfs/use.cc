@@ -14,7 +14,6 @@ namespace {
 // The kernel's word for none in v1: the largest number of whole pages.
 constexpr std::uint64_t kNoLimit = 1ULL << 62;
 constexpr std::uint64_t kMostThreads = 4096;
-constexpr double kMicro = 1e6;
 
 std::optional<std::string> text_of(const std::string& group, const char* file) {
   if (group.empty()) {
