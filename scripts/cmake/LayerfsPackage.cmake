@@ -1,19 +1,5 @@
 # Install rules that belong to no folder, and the Debian package.
 
-# mount(8) runs mount.TYPE, a link to the command, for `-t layerfs` and `-t fuse.layerfs`.
-if(TARGET layerfs)
-  set(_helpers mount.layerfs mount.fuse.layerfs)
-  add_custom_target(layerfs_mount_helpers ALL)
-  file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/install-links")
-  foreach(_helper IN LISTS _helpers)
-    add_custom_command(TARGET layerfs_mount_helpers POST_BUILD
-      COMMAND "${CMAKE_COMMAND}" -E create_symlink layerfs "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/${_helper}")
-    file(CREATE_LINK "../${CMAKE_INSTALL_BINDIR}/layerfs"
-      "${PROJECT_BINARY_DIR}/install-links/${_helper}" SYMBOLIC)
-    install(FILES "${PROJECT_BINARY_DIR}/install-links/${_helper}"
-      DESTINATION "${CMAKE_INSTALL_SBINDIR}")
-  endforeach()
-endif()
 install(FILES "${PROJECT_SOURCE_DIR}/scripts/cmake/debian-copyright" RENAME copyright
   DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/layerfs")
 

@@ -222,11 +222,13 @@ std::optional<std::uint64_t> mount_id_at(const std::string& path) {
 
 }  // namespace
 
-Outcome<std::string> find_daemon() {
+Outcome<std::string> find_beside_self(const std::string& name) {
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
-  return find_beside("layerfsd", self.parent_path().string());
+  return find_beside(name, self.parent_path().string());
 }
+
+Outcome<std::string> find_daemon() { return find_beside_self("layerfsd"); }
 
 Outcome<std::string> find_beside(const std::string& name, const std::string& folder) {
   std::string looked = "$PATH";

@@ -10,10 +10,12 @@
 
 namespace layerfs {
 
-// Beside this program, else in ../libexec/layerfs, else in $PATH.
-Outcome<std::string> find_daemon();
-// The same for another of our programs, and for a caller that is in `folder`.
+// One of our programs, for a caller that is in `folder`: there, else in ../libexec/layerfs,
+// else in $PATH.
 Outcome<std::string> find_beside(const std::string& name, const std::string& folder);
+// The same for this program as the caller.
+Outcome<std::string> find_beside_self(const std::string& name);
+Outcome<std::string> find_daemon();
 
 struct DaemonStart {
   std::string program;                  // layerfsd

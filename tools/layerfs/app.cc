@@ -1,5 +1,7 @@
 #include "tools/layerfs/app.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <optional>
 
@@ -13,29 +15,38 @@
 namespace layerfs {
 namespace {
 
-using Run = int (*)(Arguments, const Streams&, const Environment&);
-
+// The commands of both programs, in the order of the help text.
 struct Entry {
-  const char* name;
+  std::string_view name;
   const char* summary;
-  Run run;
-  Command (*describe)();
 };
 
 constexpr Entry kCommands[] = {
-    {"mount", "Mount layers as one tree.", cmd_mount, describe_mount},
-    {"umount", "Unmount, and wait until everything is written.", cmd_umount, describe_umount},
-    {"stats", "Show what a mount negotiated, its requests and its caches.", cmd_stats,
-     describe_stats},
-    {"diff", "List what was added, changed and deleted.", cmd_diff, describe_diff},
-    {"commit", "Make a layer or an image of what was changed.", cmd_commit, describe_commit},
-    {"unpack", "Unpack an image's layers into a store.", cmd_unpack, describe_unpack},
-    {"store", "Show and clean up a store of layers.", cmd_store, describe_store},
-    {"squash", "Make one layer of several.", cmd_squash, describe_squash},
-    {"convert", "Write a layer's whiteouts in another form.", cmd_convert, describe_convert},
-    {"check", "Find and mend what a crash left in an upper.", cmd_check, describe_check},
-    {"which", "Show which layer provides a path.", cmd_which, describe_which},
+    {"mount", "Mount layers as one tree."},
+    {"umount", "Unmount, and wait until everything is written."},
+    {"stats", "Show what a mount negotiated, its requests and its caches."},
+    {"diff", "List what was added, changed and deleted."},
+    {"commit", "Make a layer or an image of what was changed."},
+    {"unpack", "Unpack an image's layers into a store."},
+    {"store", "Show and clean up a store of layers."},
+    {"squash", "Make one layer of several."},
+    {"convert", "Write a layer's whiteouts in another form."},
+    {"check", "Find and mend what a crash left in an upper."},
+    {"which", "Show which layer provides a path."},
 };
+
+// Does not return if layerfs-layers could be started.
+Outcome<void> go_on_as_layers(Arguments arguments) {
+  LFS_ASSIGN(const std::string program, find_beside_self("layerfs-layers"));
+  std::vector<char*> words;
+  std::vector<std::string> copies(arguments.begin(), arguments.end());
+  for (std::string& copy : copies) {
+    words.push_back(copy.data());
+  }
+  words.push_back(nullptr);
+  ::execv(program.c_str(), words.data());
+  return failed("cannot start " + program + ": " + describe(Errno::last()) + "; install it again");
+}
 
 std::string top_help() {
   std::string out =
@@ -46,7 +57,7 @@ std::string top_help() {
       "\n"
       "Commands:\n";
   for (const Entry& entry : kCommands) {
-    std::string line = std::string("  ") + entry.name;
+    std::string line = "  " + std::string(entry.name);
     line.resize(10, ' ');
     out += line + entry.summary + "\n";
   }
@@ -105,15 +116,8 @@ int run_command(const Command& command, std::span<const std::string> arguments,
                      });
 }
 
-std::vector<CommandInfo> all_commands() {
-  std::vector<CommandInfo> out;
-  for (const Entry& entry : kCommands) {
-    out.push_back({entry.name, entry.summary, entry.describe()});
-  }
-  return out;
-}
-
-int run_layerfs(Arguments arguments, const Streams& streams, const Environment& environment) {
+int run_layerfs(Arguments arguments, const Streams& streams, const Environment& environment,
+                std::span<const CommandEntry> commands) {
   const std::string called = arguments.empty() ? "layerfs" : base_name(arguments[0]);
   const Arguments rest = arguments.empty() ? arguments : arguments.subspan(1);
   if (is_helper_name(called)) {
@@ -134,10 +138,14 @@ int run_layerfs(Arguments arguments, const Streams& streams, const Environment& 
     streams.out << "layerfs " LAYERFS_VERSION "\n";
     return to_int(ExitCode::Ok);
   }
-  for (const Entry& entry : kCommands) {
+  for (const CommandEntry& entry : commands) {
     if (first == entry.name) {
       return entry.run(rest.subspan(1), streams, environment);
     }
+  }
+  if (std::ranges::find(kCommands, first, &Entry::name) != std::end(kCommands)) {
+    const auto gone = go_on_as_layers(arguments);
+    return report(gone.error(), first, streams);
   }
   if (is_called_by_mount_fuse(rest)) {
     return mount_helper("mount.fuse.layerfs", rest, streams, environment);

@@ -22,18 +22,22 @@ struct Environment {
       layerfs::start_daemon;
 };
 
-// The whole program. arguments[0] is the name it was called by. Returns the exit code.
-int run_layerfs(std::span<const std::string> arguments, const Streams& streams,
-                const Environment& environment);
-
-// Every command with its options, for the help text and for the tests that compare man
-// pages and completions with it.
-struct CommandInfo {
-  std::string name;
-  std::string summary;
-  Command command;
+// The commands are in two programs: those of containers' engines start for each container,
+// and the libraries of archives and images would be half of the time that a mount takes.
+// `layerfs` has mount_commands() and starts its neighbour layerfs-layers for the others.
+struct CommandEntry {
+  std::string_view name;
+  int (*run)(std::span<const std::string> arguments, const Streams& streams,
+             const Environment& environment);
+  Command (*describe)();
 };
-std::vector<CommandInfo> all_commands();
+std::span<const CommandEntry> mount_commands();
+std::span<const CommandEntry> layer_commands();
+
+// The whole program with what it has of the commands. arguments[0] is the name it was
+// called by. Returns the exit code, unless another program takes over.
+int run_layerfs(std::span<const std::string> arguments, const Streams& streams,
+                const Environment& environment, std::span<const CommandEntry> commands);
 
 // Prints "layerfs: COMMAND: message" as one line, with where to read on after a usage
 // error. Without a command: "layerfs: message". Returns the exit code.

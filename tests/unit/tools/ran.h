@@ -16,6 +16,9 @@ struct Ran {
   std::optional<MountConfig> config;  // what the daemon would have got, if it was recorded
 };
 
+// Those of both programs.
+std::vector<CommandEntry> all_commands();
+
 // arguments[0] is the program's name.
 Ran run_program(const std::vector<std::string>& arguments, const Environment& environment = {});
 

@@ -37,11 +37,14 @@ TEST_CASE("help and version go to stdout with code 0") {
   CHECK(run({"layerfs", "-h"}).code == 0);
   CHECK(run({"layerfs", "--version"}).out.find("layerfs ") == 0);
   CHECK(run({"layerfs", "-V"}).code == 0);
-  for (const CommandInfo& info : all_commands()) {
-    const Ran ran = run({"layerfs", info.name, "--help"});
+  const std::string help = run({"layerfs", "--help"}).out;
+  for (const CommandEntry& entry : all_commands()) {
+    const std::string name(entry.name);
+    const Ran ran = run({"layerfs", name, "--help"});
     CHECK(ran.code == 0);
     CHECK(ran.err.empty());
-    CHECK(ran.out.find("Usage: layerfs " + info.name) == 0);
+    CHECK(ran.out.find("Usage: layerfs " + name) == 0);
+    CHECK(help.find("\n  " + name + " ") != std::string::npos);
   }
 }
 
