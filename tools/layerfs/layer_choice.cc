@@ -137,7 +137,10 @@ Outcome<std::unique_ptr<OpenLayers>> OpenLayers::open(const LayerChoice& choice,
   open->stack_ = std::move(*stack);
   open->uppers_ = static_cast<LayerIndex>(choice.uppers.size());
   if (!choice.work.empty()) {
-    auto index = sys::open_path(choice.work + "/" + kLinkIndexName, O_RDONLY | O_DIRECTORY);
+    // The directory is the user's word; what is in it may be somebody else's symlink.
+    const auto work = sys::open_path(choice.work, O_PATH | O_DIRECTORY);
+    auto index = work ? sys::open_at({work->get(), kLinkIndexName}, O_RDONLY | O_DIRECTORY)
+                      : Result<UniqueFd>(work.error());
     if (index) {
       open->index_ = std::move(*index);
     } else if (!choice.work_is_default || !is_absence(index.error())) {
