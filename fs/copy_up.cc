@@ -319,6 +319,12 @@ Result<UniqueFd> FileSystem::open_data_below(Node& node, const ExclusiveTree& /*
     LFS_ASSIGN(UniqueFd fd, open(at));
     LFS_ASSIGN(marks, read_file_marks({fd.get()}, 0));
     if (!marks.metacopy) {
+      // Shorter data is of another file; what it lacks must not read as zeros.
+      LFS_ASSIGN(const struct statx shown, sys::stat_at(located.at()));
+      LFS_ASSIGN(const struct statx st, sys::stat_at({fd.get()}));
+      if (st.stx_size < shown.stx_size) {
+        return Errno(EIO);
+      }
       node.extras().data = at;
       return fd;
     }
