@@ -149,6 +149,58 @@ Status FileSystem::mark_impure(Node& dir, const ExclusiveTree& /*lock*/) {
   return {};
 }
 
+// Links made in the upper, removed again at the end of scope unless they are kept.
+class FileSystem::OwnLinks {
+ public:
+  OwnLinks() = default;
+  OwnLinks(OwnLinks&& other) noexcept : made_(std::exchange(other.made_, {})) {}
+  OwnLinks& operator=(OwnLinks&&) = delete;
+  ~OwnLinks() {
+    for (const Made& link : made_) {
+      ignore(sys::unlink_at({link.dir->get(), link.name.c_str()}, sys::UnlinkKind::File),
+             "a copy of one name more");
+    }
+  }
+
+  Status make(sys::At from, SharedFd dir, const std::string& name, SharedListing listing) {
+    LFS_ASSIGN(const auto times, sys::KeptTimes::of(dir->get()));
+    LFS_TRY(sys::link_at(from, {dir->get(), name.c_str()}));
+    made_.push_back({std::move(dir), name, std::move(listing)});
+    return times.restore();
+  }
+  void keep(LayerIndex upper, std::uint8_t type) {
+    for (const Made& link : std::exchange(made_, {})) {
+      if (link.listing) {
+        link.listing->visible.set(link.name, type, upper, kExistsBelow);
+      }
+    }
+  }
+
+ private:
+  struct Made {
+    SharedFd dir;
+    std::string name;
+    SharedListing listing;
+  };
+  std::vector<Made> made_;
+};
+
+// Of a file that the index does not take: whoever looked at another of its names goes on to
+// see this object there, so what he changes by it must be stored there, too.
+Result<FileSystem::OwnLinks> FileSystem::link_known_names(const Node& node, const Staged& staged,
+                                                          const ExclusiveTree& lock) {
+  OwnLinks links;
+  if (node.extra) {
+    for (const Alias& alias : node.extra->aliases) {
+      LFS_TRY(copy_up_directory(*alias.parent, lock));
+      LFS_ASSIGN(SharedFd dir, directory_fd(*alias.parent, upper_->index()));
+      LFS_TRY(links.make(staged.entry.at(), std::move(dir), alias.name,
+                         listings_.find(alias.parent->id)));
+    }
+  }
+  return links;
+}
+
 Status FileSystem::publish_copy(Node& node, Staged& staged, const struct statx& lower,
                                 const ExclusiveTree& lock) {
   const LayerIndex upper = upper_->index();
@@ -173,9 +225,19 @@ Status FileSystem::publish_copy(Node& node, Staged& staged, const struct statx& 
       descriptors_.drop_data(node.id);
       LFS_TRY(link_from_index(node, lock));
     } else {
+      LFS_ASSIGN(OwnLinks links, link_known_names(node, staged, lock));
+      LFS_ASSIGN(const struct statx st, sys::stat_at(staged.entry.at()));
       LFS_TRY(sys::rename_at(staged.entry.at(), {dir->get(), node.name.c_str()}, RENAME_NOREPLACE));
       staged.entry.release();
       node.place = Place::Writable;
+      links.keep(upper, node.type);
+      if (!node.is_dir() && lower.stx_nlink > 1) {
+        // Names of the lower file that are not known yet are of another object.
+        table_.drop_files(node);
+      }
+      if (node.extra && !node.extra->aliases.empty()) {
+        table_.set_file({sys::device_of(st), st.stx_ino, kWritableKey}, node);
+      }
     }
     if (const SharedListing listing = listings_.find(parent.id)) {
       listing->visible.set(node.name, node.type, upper, kExistsBelow);

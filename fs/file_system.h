@@ -276,6 +276,9 @@ class FileSystem {
   Status copy_up_file(Node& node, CopyContent content, const ExclusiveTree& lock);
   Status copy_up_data(NodeId id, std::uint64_t keep_bytes);
   Status fill_metacopy(NodeId id, std::uint64_t keep_bytes);
+  class OwnLinks;
+  Result<OwnLinks> link_known_names(const Node& node, const Staged& staged,
+                                    const ExclusiveTree& lock);
   Status publish_copy(Node& node, Staged& staged, const struct statx& lower,
                       const ExclusiveTree& lock);
   Status mark_impure(Node& dir, const ExclusiveTree& lock);

@@ -145,10 +145,8 @@ Result<FileSystem::RenameObstacle> FileSystem::copy_up_before(const RenameSide& 
   bool copies = false;
   Need need = Need::Attributes;
   if (moves) {
-    // A name that only a lower has of an inode in the index must get one in the upper.
     need = need_to_move(*node);
     LFS_ASSIGN(copies, needs_copy_up(*node, need));
-    copies = copies || (side.is_in_lower() && !node->is_dir() && node->place != Place::Indexed);
   } else if (node->place == Place::Lower && !node->is_dir()) {
     // The number of its other names must outlive this mount: see remove().
     LFS_ASSIGN(const Located located, locate(*node));

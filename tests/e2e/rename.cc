@@ -146,6 +146,37 @@ TEST_CASE("a rename onto another name of the same file changes nothing") {
   CHECK(names_in(mount.at("")) == Names{"a", "b"});
 }
 
+TEST_CASE("the names of a symlink that no index holds stay one, whichever is renamed or removed",
+          "[S-08]") {
+  TestMount mount;
+  const auto lower = [&](const char* name) { return mount.lower() + "/" + name; };
+  REQUIRE(::symlink("target", lower("a").c_str()) == 0);
+  make_dirs(lower("d"));
+  for (const char* name : {"b", "d/c", "e"}) {
+    REQUIRE(::link(lower("a").c_str(), lower(name).c_str()) == 0);
+  }
+  mount.mount("--xattr user");
+  const auto owner = [&](const char* name) { return stat_of(mount.at(name)).st_uid; };
+  for (const char* name : {"a", "b", "d/c", "e"}) {
+    CHECK(owner(name) == 0);
+  }
+  REQUIRE(::lchown(mount.at("b").c_str(), 5, 5) == 0);
+  CHECK(rename_errno(mount.at("a"), mount.at("moved")) == 0);
+  CHECK(rename_errno(mount.at("d/c"), mount.at("d/moved")) == 0);
+  REQUIRE(::unlink(mount.at("e").c_str()) == 0);
+  REQUIRE(::lchown(mount.at("d/moved").c_str(), 6, 6) == 0);
+  const bool again = GENERATE(false, true);
+  if (again) {
+    mount.remount();
+  }
+  CHECK(names_in(mount.at("")) == Names{"b", "d", "moved"});
+  for (const char* name : {"b", "moved", "d/moved"}) {
+    CAPTURE(name, again);
+    CHECK(owner(name) == 6);
+    CHECK(stat_of(mount.at(name)).st_nlink == 3);
+  }
+}
+
 TEST_CASE("a directory replaces an empty directory only") {
   TestMount mount;
   make_dirs(mount.lower() + "/a/in");
