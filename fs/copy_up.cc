@@ -166,7 +166,8 @@ class FileSystem::OwnLinks {
     LFS_ASSIGN(const auto times, sys::KeptTimes::of(dir->get()));
     LFS_TRY(sys::link_at(from, {dir->get(), name.c_str()}));
     made_.push_back({std::move(dir), name, std::move(listing)});
-    return times.restore();
+    ignore(times.restore(), "the directory has a newer time");
+    return {};
   }
   void keep(LayerIndex upper, std::uint8_t type) {
     for (const Made& link : std::exchange(made_, {})) {
@@ -215,8 +216,6 @@ Status FileSystem::publish_copy(Node& node, Staged& staged, const struct statx& 
       LFS_TRY(copy_up_directory(parent, lock));
       LFS_TRY(mark_impure(parent, lock));
     }
-    LFS_ASSIGN(const SharedFd dir, directory_fd(parent, upper));
-    LFS_ASSIGN(const auto times, sys::KeptTimes::of(dir->get()));
     if (!node.is_dir() && is_indexable(lower)) {
       LFS_ASSIGN(const struct statx st, sys::stat_at(staged.entry.at()));
       LFS_TRY(publish_to_index(node, staged, lower));
@@ -225,11 +224,14 @@ Status FileSystem::publish_copy(Node& node, Staged& staged, const struct statx& 
       descriptors_.drop_data(node.id);
       LFS_TRY(link_from_index(node, lock));
     } else {
+      LFS_ASSIGN(const SharedFd dir, directory_fd(parent, upper));
+      LFS_ASSIGN(const auto times, sys::KeptTimes::of(dir->get()));
       LFS_ASSIGN(OwnLinks links, link_known_names(node, staged, lock));
       LFS_ASSIGN(const struct statx st, sys::stat_at(staged.entry.at()));
       LFS_TRY(sys::rename_at(staged.entry.at(), {dir->get(), node.name.c_str()}, RENAME_NOREPLACE));
       staged.entry.release();
       node.place = Place::Writable;
+      ignore(times.restore(), "the copy is made; the directory has a newer time");
       links.keep(upper, node.type);
       if (!node.is_dir() && lower.stx_nlink > 1) {
         // Names of the lower file that are not known yet are of another object.
@@ -242,7 +244,6 @@ Status FileSystem::publish_copy(Node& node, Staged& staged, const struct statx& 
     if (const SharedListing listing = listings_.find(parent.id)) {
       listing->visible.set(node.name, node.type, upper, kExistsBelow);
     }
-    LFS_TRY(times.restore());
   }
   node.layer = upper;
   descriptors_.drop_data(node.id);

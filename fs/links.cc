@@ -96,16 +96,21 @@ Status FileSystem::link_from_index(Node& node, const ExclusiveTree& lock) {
   LFS_TRY(mark_impure(*node.parent, lock));
   LFS_ASSIGN(const SharedFd dir, directory_fd(*node.parent, upper_->index()));
   LFS_ASSIGN(const auto times, sys::KeptTimes::of(dir->get()));
-  LFS_TRY(
-      sys::link_at({index_fd_->get(), extra.index_name.c_str()}, {dir->get(), node.name.c_str()}));
-  LFS_TRY(times.restore());
+  const sys::At at{dir->get(), node.name.c_str()};
+  // CRASH: in this order the count can only be too high, which leaves an index entry
+  // behind. Too low would drop the entry while a lower name still shows it.
+  LFS_TRY(sys::link_at({index_fd_->get(), extra.index_name.c_str()}, at));
+  const auto counted = change_link_delta(node, -1);
+  const bool undone = !counted && sys::unlink_at(at, sys::UnlinkKind::File).ok();
+  ignore(times.restore(), "the directory has a newer time");
+  if (undone) {
+    return counted.error();
+  }
   extra.linked_in_upper = true;
   if (const SharedListing listing = listings_.find(node.parent->id)) {
     listing->visible.set(node.name, node.type, upper_->index(), kExistsBelow);
   }
-  // CRASH: in this order the count can only be too high, which leaves an index entry
-  // behind. Too low would drop the entry while a lower name still shows it.
-  return change_link_delta(node, -1);
+  return {};
 }
 
 Status FileSystem::settle_index(Node& node) {
