@@ -141,7 +141,10 @@ Status FileSystem::set_owner_and_mode(Node& node, WritableLayer& layer, sys::At 
   // A chown(2) of neither owner nor group still changes the ctime.
   const bool chowned = change.uid || change.gid || change.set_ids == SetIds::DropByOwner;
   if (chowned) {
-    LFS_TRY(set_owner(layer, at, before.identity, change));
+    // CRASH: set-id bits are never seen with the new owner.
+    Identity owned = before.identity;
+    owned.mode = kept;
+    LFS_TRY(set_owner(layer, at, owned, change));
   }
   const bool settled = change.set_ids == SetIds::Keep ||
                        (kept == before.identity.mode && (!chowned || (kept & kSetIds) == 0));
