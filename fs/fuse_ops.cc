@@ -133,6 +133,8 @@ void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* attr, int to_set,
     change.kept_times = to_set == (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME);
     const auto changed = context.fs.set_attributes(ino, change);
     if (!changed) {
+      // A part of it may be done, and the kernel is to ask for what is (attributes only).
+      fuse_lowlevel_notify_inval_inode(context.session, ino, -1, 0);
       return changed.error();
     }
     fuse_reply_attr(req, &*changed, attribute_timeout(context, ino));
