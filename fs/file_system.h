@@ -338,7 +338,13 @@ class FileSystem {
   static RenameEffects effects_of(const RenameSide& from, const RenameSide& to, unsigned flags,
                                   std::uint64_t old_ino);
   Status prepare_moved(RenameSide& from, const RenameSide& to, const ExclusiveTree& lock);
-  Status clear_target_directory(RenameSide& to, const ExclusiveTree& lock);
+  Result<std::string> clear_target_directory(RenameSide& to, const ExclusiveTree& lock);
+  void put_target_directory_back(RenameSide& to, std::string parked);
+  // A second link of a stored object, in work/.
+  static Result<TempEntry> link_into_work(WritableLayer& layer, sys::At at);
+  Status move_stored(RenameSide& from, RenameSide& to, bool leaves_whiteout);
+  // Whether it could be done.
+  bool take_copy_back(RenameSide& to, TempEntry& second);
   Status move_name(RenameSide& from, RenameSide& to, const ExclusiveTree& lock);
   Status exchange_names(RenameSide& from, RenameSide& to, const ExclusiveTree& lock);
   Status move_between_layers(RenameSide& from, RenameSide& to, const ExclusiveTree& lock);

@@ -217,7 +217,10 @@ Status FileSystem::prepare_moved(RenameSide& from, const RenameSide& to,
       // The inode has been copied up under another name; this one moves by linking.
       LFS_TRY(mark_impure(*from.parent, lock));
       LFS_TRY(sys::link_at({index_fd_->get(), node.extra->index_name.c_str()}, from.at()));
-      LFS_TRY(change_link_delta(node, -1));
+      const auto counted = change_link_delta(node, -1);
+      if (!counted && sys::unlink_at(from.at(), sys::UnlinkKind::File).ok()) {
+        return counted.error();
+      }
       node.extra->linked_in_upper = true;
       from.layer = layer.index();
       from.exists_below = true;
@@ -246,27 +249,44 @@ Status FileSystem::prepare_moved(RenameSide& from, const RenameSide& to,
 }
 
 // An empty directory that the rename replaces may hold whiteouts in its layer, and must
-// be found by those who have it open: a clean one takes its place first.
-Status FileSystem::clear_target_directory(RenameSide& to, const ExclusiveTree& /*lock*/) {
+// be found by those who have it open: a clean one takes its place first. Returns its name in
+// work/.
+Result<std::string> FileSystem::clear_target_directory(RenameSide& to,
+                                                       const ExclusiveTree& /*lock*/) {
   WritableLayer& layer = *to.where.layer;
+  if (!layer.marks().has_xattrs()) {
+    // The marker of an opaque directory is a file: a clean one would not be empty for the
+    // kernel, so there is none, and a whiteout covers the name.
+    // CRASH: the name is gone.
+    std::string parked = layer.workdir().temp_name();
+    LFS_TRY(leave_whiteout(layer, to.where.dir->get(), to.name,
+                           {layer.workdir().fd(), parked.c_str()}));
+    to.where.whiteout = true;
+    return parked;
+  }
   LFS_ASSIGN(const Located located, locate(*to.node));
   LFS_ASSIGN(const CopySource source, copy_source(located, *to.node));
   LFS_ASSIGN(Staged staged, layer.stage_copy(source));
-  LFS_TRY(layer.marks().set_opaque(staged.entry.at()));
-  if (layer.marks().form() == WhiteoutForm::DotWh || !layer.marks().has_xattrs()) {
-    // The marker of an opaque directory is a file: the clean directory is not empty for
-    // the kernel, so it goes instead, its name covered by a whiteout.
-    const std::string parked = layer.workdir().temp_name();
-    LFS_TRY(leave_whiteout(layer, to.where.dir->get(), to.name,
-                           {layer.workdir().fd(), parked.c_str()}));
-    note_whiteout(*to.listing, layer.index(), to.name);
-    to.where.whiteout = true;
-    target_gone(to, parked);
-    return {};
-  }
+  LFS_TRY(layer.marks().set_opaque_attribute(staged.entry.at()));
   LFS_TRY(sys::rename_at(staged.entry.at(), to.at(), RENAME_EXCHANGE));
-  target_gone(to, staged.entry.release());
-  return {};
+  return staged.entry.release();
+}
+
+// After a rename that failed: undoes clear_target_directory.
+void FileSystem::put_target_directory_back(RenameSide& to, std::string parked) {
+  WritableLayer& layer = *to.where.layer;
+  TempEntry entry(layer.workdir().fd(), std::move(parked));
+  const bool by_exchange = layer.marks().has_xattrs();
+  const auto back = by_exchange ? sys::rename_at(entry.at(), to.at(), RENAME_EXCHANGE)
+                                : layer.publish(entry, true, to.where.dir->get(), to.name, true);
+  if (back) {
+    return;  // what took its place is in work/ now, and goes with `entry`
+  }
+  if (!by_exchange) {
+    to.listing->visible.erase(to.name);
+    note_whiteout(*to.listing, layer.index(), to.name);
+  }
+  target_gone(to, entry.release());
 }
 
 void FileSystem::target_gone(RenameSide& to, std::string parked) {
@@ -308,54 +328,67 @@ void FileSystem::lower_target_gone(RenameSide& to) {
   }
 }
 
+Result<TempEntry> FileSystem::link_into_work(WritableLayer& layer, sys::At at) {
+  std::string name = layer.workdir().temp_name();
+  LFS_TRY(sys::link_at(at, {layer.workdir().fd(), name.c_str()}));
+  return TempEntry(layer.workdir().fd(), std::move(name));
+}
+
+// The change in the layer: all of it, or nothing.
+Status FileSystem::move_stored(RenameSide& from, RenameSide& to, bool leaves_whiteout) {
+  WritableLayer& layer = *to.where.layer;
+  const bool over_device = to.where.whiteout && layer.marks().form() == WhiteoutForm::Overlay;
+  if (over_device && from.node->is_dir()) {
+    LFS_ASSIGN(const auto there, sys::try_stat_at(to.at()));
+    if (there && is_whiteout_device(*there)) {
+      // A directory cannot replace the whiteout, which is no directory; the exchange
+      // leaves it at the old name.
+      LFS_TRY(sys::rename_at(from.at(), to.at(), RENAME_EXCHANGE));
+      if (!leaves_whiteout) {
+        ignore(sys::unlink_at(from.at(), sys::UnlinkKind::File), "a whiteout that hides nothing");
+      }
+      return {};
+    }
+  }
+  LFS_TRY(leaves_whiteout ? leave_whiteout(layer, from.where.dir->get(), from.name, to.at())
+                          : sys::rename_at(from.at(), to.at()));
+  if (to.where.whiteout) {
+    const std::string marker = std::string(kWhiteoutPrefix) + to.name;
+    ignore(sys::unlink_at({to.where.dir->get(), marker.c_str()}, sys::UnlinkKind::File),
+           "what stands beside the marker is shown all the same");
+  }
+  return {};
+}
+
 Status FileSystem::move_name(RenameSide& from, RenameSide& to, const ExclusiveTree& lock) {
   WritableLayer& layer = *to.where.layer;
-  const MarkWriter& marks = layer.marks();
   const bool whiteout = from.needs_whiteout();
   const bool to_stored = to.node != nullptr && !to.is_in_lower();
   const bool to_covers = to.covers();
-  std::string parked;
-  bool to_settled = to.node == nullptr;
   if (to.node != nullptr && to.node->type == DT_REG) {
     LFS_ASSIGN(const Content content, content_of(*to.node));
     if (content == Content::Below) {
       LFS_ASSIGN(const UniqueFd data, open_data_below(*to.node, lock));
     }
   }
+  std::string cleared;
+  TempEntry second(layer.workdir().fd(), "");
   if (to_stored && to.node->is_dir()) {
-    LFS_TRY(clear_target_directory(to, lock));
-    to_settled = true;
+    LFS_ASSIGN(cleared, clear_target_directory(to, lock));
   } else if (to_stored) {
     // Those who have it open keep it by a second link in work/.
-    parked = layer.workdir().temp_name();
-    LFS_TRY(sys::link_at(to.at(), {layer.workdir().fd(), parked.c_str()}));
+    LFS_ASSIGN(second, link_into_work(layer, to.at()));
   }
-  const bool over_device = to.where.whiteout && marks.form() == WhiteoutForm::Overlay;
-  bool exchanged = false;
-  if (over_device && from.node->is_dir()) {
-    // A directory cannot replace the whiteout, which is no directory; the exchange
-    // leaves it at the old name.
-    LFS_ASSIGN(const auto there, sys::try_stat_at(to.at()));
-    exchanged = there && is_whiteout_device(*there);
-  }
-  if (exchanged) {
-    LFS_TRY(sys::rename_at(from.at(), to.at(), RENAME_EXCHANGE));
-    if (!whiteout) {
-      ignore(sys::unlink_at(from.at(), sys::UnlinkKind::File), "a whiteout that hides nothing");
+  const auto moved = move_stored(from, to, whiteout);
+  if (!moved) {
+    if (!cleared.empty()) {
+      put_target_directory_back(to, std::move(cleared));
     }
-  } else if (whiteout) {
-    LFS_TRY(leave_whiteout(layer, from.where.dir->get(), from.name, to.at()));
-  } else {
-    LFS_TRY(sys::rename_at(from.at(), to.at()));
+    return moved.error();
   }
-  if (to.where.whiteout && !exchanged) {
-    const std::string marker = std::string(kWhiteoutPrefix) + to.name;
-    ignore(sys::unlink_at({to.where.dir->get(), marker.c_str()}, sys::UnlinkKind::File),
-           "what stands beside the marker is shown all the same");
-  }
-  if (!to_settled && to_stored) {
-    target_gone(to, std::move(parked));
-  } else if (!to_settled) {
+  if (to_stored) {
+    target_gone(to, cleared.empty() ? second.release() : std::move(cleared));
+  } else if (to.node != nullptr) {
     lower_target_gone(to);
   }
   from.listing->visible.erase(from.name);
@@ -409,6 +442,23 @@ Status FileSystem::exchange_names(RenameSide& from, RenameSide& to, const Exclus
   return {};
 }
 
+// Undoes the first half of move_between_layers. `second`: a link of what the copy replaced.
+bool FileSystem::take_copy_back(RenameSide& to, TempEntry& second) {
+  WritableLayer& layer = *to.where.layer;
+  if (to.node != nullptr && !to.is_in_lower()) {
+    const bool back = sys::rename_at(second.at(), to.at()).ok();
+    if (back) {
+      second.release();
+    }
+    return back;
+  }
+  if (!to.where.whiteout) {
+    return sys::unlink_at(to.at(), sys::UnlinkKind::File).ok();
+  }
+  TempEntry copy(layer.workdir().fd(), layer.workdir().temp_name());
+  return leave_whiteout(layer, to.where.dir->get(), to.name, copy.at()).ok();
+}
+
 // Between the upper and the init layer no rename is possible: the object is copied into
 // the layer of its new name and then deleted from the old one. A private path replaced
 // this way stays private.
@@ -442,33 +492,40 @@ Status FileSystem::move_between_layers(RenameSide& from, RenameSide& to,
   if (marks.origin && &target == upper_.get()) {
     LFS_TRY(mark_impure(*to.parent, lock));
   }
-  std::string parked;
   const bool to_stored = to.node != nullptr && !to.is_in_lower();
+  TempEntry second(target.workdir().fd(), "");
   if (to_stored) {
-    parked = target.workdir().temp_name();
-    LFS_TRY(sys::link_at(to.at(), {target.workdir().fd(), parked.c_str()}));
+    LFS_ASSIGN(second, link_into_work(target, to.at()));
     LFS_TRY(sys::rename_at(staged.entry.at(), to.at()));
     staged.entry.release();
-    target_gone(to, std::move(parked));
   } else {
     LFS_TRY(target.publish(staged.entry, false, to.where.dir->get(), to.name, to.where.whiteout));
-    if (to.node != nullptr) {
-      lower_target_gone(to);
-    }
   }
   const bool hide = from.needs_whiteout();
   const std::string old = from.where.layer->workdir().temp_name();
   const sys::At work{from.where.layer->workdir().fd(), old.c_str()};
-  LFS_TRY(hide ? leave_whiteout(*from.where.layer, from.where.dir->get(), from.name, work)
-               : sys::rename_at(from.at(), work));
+  const auto taken = hide
+                         ? leave_whiteout(*from.where.layer, from.where.dir->get(), from.name, work)
+                         : sys::rename_at(from.at(), work);
+  if (!taken && take_copy_back(to, second)) {
+    return taken.error();
+  }
+  if (to_stored) {
+    target_gone(to, second.release());
+  } else if (to.node != nullptr) {
+    lower_target_gone(to);
+  }
+  show_name(*to.parent, *to.listing, to.name, node.type, to.where);
+  to.listing->visible.set(to.name, node.type, target.index(), flags);
+  if (!taken) {
+    return taken.error();  // both names exist
+  }
   ignore(sys::unlink_at(work, sys::UnlinkKind::File), "work/ is swept at the next mount");
   names_changed(*from.parent, from.where);
   from.listing->visible.erase(from.name);
   if (hide) {
     note_whiteout(*from.listing, from.where.layer->index(), from.name);
   }
-  show_name(*to.parent, *to.listing, to.name, node.type, to.where);
-  to.listing->visible.set(to.name, node.type, target.index(), flags);
   node.layer = target.index();
   node.content = Content::Here;
   node.extra.reset();

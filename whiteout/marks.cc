@@ -177,7 +177,7 @@ Status MarkWriter::remove_whiteout(int dir, std::string_view name) const {
 
 Status MarkWriter::set_opaque(sys::At dir) const {
   if (form_ == WhiteoutForm::Overlay && has_xattrs()) {
-    return sys::set_xattr(dir, xattr_name("opaque").c_str(), "y");
+    return set_opaque_attribute(dir);
   }
   LFS_ASSIGN(const UniqueFd fd, sys::open_at(dir, O_PATH | O_DIRECTORY));
   const auto made = sys::mknod_at({fd.get(), kOpaqueMarker.data()}, S_IFREG | 0644, 0);
@@ -185,6 +185,11 @@ Status MarkWriter::set_opaque(sys::At dir) const {
     return made.error();
   }
   return {};
+}
+
+Status MarkWriter::set_opaque_attribute(sys::At dir) const {
+  return has_xattrs() ? sys::set_xattr(dir, xattr_name("opaque").c_str(), "y")
+                      : Status(Errno(EOPNOTSUPP));
 }
 
 Status MarkWriter::set_redirect(sys::At at, std::string_view path) const {

@@ -88,6 +88,9 @@ class MarkWriter {
   Status remove_whiteout(int dir, std::string_view name) const;
   // `dir` hides everything below it.
   Status set_opaque(sys::At dir) const;
+  // The same by an attribute, in either form: the directory stays empty for the kernel.
+  // EOPNOTSUPP: the filesystem stores none.
+  Status set_opaque_attribute(sys::At dir) const;
   Status set_redirect(sys::At at, std::string_view path) const;
   // In whichever namespace there is one.
   Status clear_redirect(sys::At at) const;
