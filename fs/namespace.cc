@@ -169,6 +169,8 @@ Result<FileSystem::Creation> FileSystem::create_node(NodeId parent_id, std::stri
   if (!created) {
     return created.error();
   }
+  // At once: whatever fails from here on, the name is there.
+  show_name(*parent, *listing, name, static_cast<std::uint8_t>(IFTODT(mode)), where);
   LFS_ASSIGN(
       const Observed observed,
       observe(*created ? sys::At{created->get()} : sys::At{where.dir->get(), name.c_str()}, layer));
@@ -185,7 +187,6 @@ Result<FileSystem::Creation> FileSystem::create_node(NodeId parent_id, std::stri
       fresh.dir->sources.push_back({layer, false, source_path(*parent, layer).child(name)});
     }
   }
-  show_name(*parent, *listing, name, fresh.type, where);
   Node* node = table_.add(*parent, name, std::move(fresh));
   if (S_ISDIR(mode)) {
     listings_.put(node->id, std::make_shared<MergedDirectory>());
@@ -269,6 +270,8 @@ Result<NodeEntry> FileSystem::link(NodeId id, NodeId new_parent, std::string_vie
   if (node->parent == nullptr || node->place == Place::Indexed || node->parent->dir->impure) {
     LFS_TRY(mark_impure(*parent, lock));
   }
+  // Before the change: the node must be known by its file once there are two names.
+  LFS_ASSIGN(const struct statx st, sys::stat_at(located.at()));
   if (!where.whiteout) {
     LFS_TRY(sys::link_at(located.at(), {where.dir->get(), name.c_str()}));
   } else {
@@ -277,13 +280,12 @@ Result<NodeEntry> FileSystem::link(NodeId id, NodeId new_parent, std::string_vie
     LFS_TRY(where.layer->publish(entry, false, where.dir->get(), name, true));
   }
   show_name(*parent, *listing, name, node->type, where);
-  LFS_ASSIGN(const Observed observed, observe({where.dir->get(), name.c_str()}, node->layer));
   if (node->place == Place::Parked) {
     ignore(sys::unlink_at(located.at(), sys::UnlinkKind::File), "work/ is swept at the next mount");
     node->extra->parked_name.clear();
     node->place = Place::Writable;
   }
-  table_.set_file({sys::device_of(observed.st), observed.st.stx_ino, kWritableKey}, *node);
+  table_.set_file({sys::device_of(st), st.stx_ino, kWritableKey}, *node);
   table_.add_alias(*node, *parent, name);
   if (node->place == Place::Indexed) {
     node->extra->linked_in_upper = true;
@@ -312,15 +314,18 @@ Status FileSystem::leave_whiteout(WritableLayer& layer, int from, const std::str
   // CRASH: the marker hides what is below while the object is still there, which wins
   // over it; only then does the object go.
   const MarkWriter marker(WhiteoutForm::DotWh, marks.xattr_namespace(), false);
-  LFS_TRY(marker.make_whiteout(from, name));
+  const auto marked = marker.make_whiteout(from, name);
+  if (!marked && marked.error().value() != EEXIST) {  // a crash may have left it
+    return marked.error();
+  }
   if (const auto moved = sys::rename_at(at, to); !moved) {
     ignore(marker.remove_whiteout(from, name), "the rename's error is the one to report");
     return moved.error();
   }
-  if (marks.form() == WhiteoutForm::Overlay) {
-    LFS_TRY(marks.make_whiteout(from, name));
+  if (marks.form() == WhiteoutForm::Overlay && marks.make_whiteout(from, name).ok()) {
     const std::string marker_name = std::string(kWhiteoutPrefix) + name;
-    return sys::unlink_at({from, marker_name.c_str()}, sys::UnlinkKind::File);
+    ignore(sys::unlink_at({from, marker_name.c_str()}, sys::UnlinkKind::File),
+           "both hide the name");
   }
   return {};
 }
@@ -366,13 +371,14 @@ Status FileSystem::remove_entry(Node& parent, const DirectoryListing::Entry& ent
   const bool indexed = child.place == Place::Indexed;
   if (in_lower) {
     LFS_TRY(where.layer->marks().make_whiteout(where.dir->get(), name));
-    if (child.is_dir()) {
-      // Its sources tell where it is.
-    } else if (child.is_below()) {
-      detach_lower(child);
-    }
     if (indexed) {
-      LFS_TRY(change_link_delta(child, -1));
+      const auto counted = change_link_delta(child, -1);
+      if (!counted && where.layer->marks().remove_whiteout(where.dir->get(), name).ok()) {
+        return counted.error();
+      }
+    }
+    if (!child.is_dir() && child.is_below()) {
+      detach_lower(child);  // the sources of a directory tell where it is
     }
   } else {
     LFS_TRY(park(*where.layer, child, where.dir->get(), name, hide));
@@ -390,7 +396,8 @@ Status FileSystem::remove_entry(Node& parent, const DirectoryListing::Entry& ent
              "work/ is swept at the next mount");
       child.extra->parked_name.clear();
     }
-    return settle_index(child);
+    ignore(settle_index(child), "the index keeps an inode too long");
+    return {};
   }
   if (in_lower) {
     return {};

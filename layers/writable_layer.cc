@@ -223,7 +223,8 @@ Status WritableLayer::publish(TempEntry& entry, bool is_directory, int dir, cons
     // The whiteout is `.wh.NAME`: what stands beside it is shown, so it goes last.
     LFS_TRY(sys::rename_at(entry.at(), to, RENAME_NOREPLACE));
     entry.release();
-    return marks_.remove_whiteout(dir, name);
+    ignore(marks_.remove_whiteout(dir, name), "what stands beside it is shown all the same");
+    return {};
   }
   if (!is_directory) {
     LFS_TRY(sys::rename_at(entry.at(), to));
