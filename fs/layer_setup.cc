@@ -100,7 +100,9 @@ Result<std::unique_ptr<WritableLayer>, Failure> open_writable(const MountConfig&
                                                               const std::string& work_path,
                                                               std::vector<FreshWork>& fresh) {
   const Layer& layer = stack.at(index);
-  const auto durability = config.volatile_ ? Durability::Volatile : Durability::Synced;
+  const auto durability = config.discarded   ? Durability::Discarded
+                          : config.volatile_ ? Durability::Volatile
+                                             : Durability::Synced;
   FreshWork& made = fresh.emplace_back();
   LFS_ASSIGN(Workdir work, Workdir::open(work_path, layer, durability, &made));
   const auto marks = probe_marks(work.fd(), wishes_of(config));

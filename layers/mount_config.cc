@@ -164,6 +164,7 @@ void for_each_field(Config& c, Visit&& visit) {
   visit("xattrs", c.xattrs);
   visit("override_stat", c.override_stat);
   visit("volatile", c.volatile_);
+  visit("discarded", c.discarded);
   visit("allow_other", c.allow_other);
   visit("default_permissions", c.default_permissions);
   visit("threads", c.threads);

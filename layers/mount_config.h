@@ -50,6 +50,9 @@ struct MountConfig {
   bool xattrs = true;
   OverrideStat override_stat = OverrideStat::Auto;
   bool volatile_ = false;  // JSON key "volatile"
+  // The upper and the init layer are removed after the mount, whatever its end: nothing waits
+  // for a disk, and no mark says so.
+  bool discarded = false;
   AllowOther allow_other = AllowOther::Auto;
   bool default_permissions = true;
   int threads = 0;                   // 0: as many as the machine suggests

@@ -277,6 +277,9 @@ std::string Workdir::temp_name() {
 }
 
 Status Workdir::finish() {
+  if (durability_ == Durability::Discarded) {
+    return {};
+  }
   if (durability_ == Durability::Volatile) {
     LFS_TRY(sys::syncfs_fd(work_.get()));
   }

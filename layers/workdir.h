@@ -14,7 +14,11 @@
 
 namespace layerfs {
 
-enum class Durability { Synced, Volatile };
+enum class Durability {
+  Synced,
+  Volatile,   // nothing waits for the disk before the end, and a mark refuses the layer until then
+  Discarded,  // nobody looks at the layer after the mount
+};
 
 // What opening a work directory made, so that a mount that fails afterwards leaves
 // nothing behind. Holds the lock on it.
@@ -55,7 +59,8 @@ class Workdir {
   const std::string& path() const { return path_; }
   // A name not used in work/ before, also not by a mount that crashed.
   std::string temp_name();
-  // Empties work/ and removes the volatile mark after everything has been written.
+  // Empties work/ and removes the volatile mark after everything has been written; nothing of
+  // a discarded layer.
   Status finish();
 
  private:

@@ -62,7 +62,7 @@ class WritableLayer {
   // Ownership and special files are kept in user.containers.override_stat, because the
   // process may not set them.
   bool overrides() const { return overrides_; }
-  bool is_volatile() const { return durability_ == Durability::Volatile; }
+  bool is_volatile() const { return durability_ != Durability::Synced; }
 
   // Builds a new object in work/.
   Result<Staged> stage_new(const NewObject& object);

@@ -28,6 +28,7 @@ MountConfig everything() {
   c.redirect = c.metacopy = c.index = c.acl = c.xattrs = false;
   c.override_stat = MountConfig::OverrideStat::Off;
   c.volatile_ = true;
+  c.discarded = true;
   c.allow_other = MountConfig::AllowOther::No;
   c.default_permissions = false;
   c.threads = 7;
