@@ -82,7 +82,6 @@ class Supervisor {
     LFS_TRY(mount_layers());
     for (const pid_t daemon : children_called("layerfsd")) {
       daemon_ = daemon;
-      LFS_TRY(groups_.add_daemon(daemon));
     }
     if (!groups_.payload().empty()) {
       const auto done = proc_files_.start(start_.places.state + "/proc", groups_.payload_dirs());
@@ -121,7 +120,7 @@ class Supervisor {
     MountConfig mount;
     mount.lowers = config().layers;
     mount.upper = config().upper.empty() ? start_.places.scratch : config().upper;
-    mount.volatile_ = config().upper.empty();
+    mount.discarded = config().upper.empty();
     mount.init = start_.places.init;
     mount.mountpoint = start_.places.root;
     mount.mount_flags = {"nodev"};
@@ -152,7 +151,12 @@ class Supervisor {
     if (config().own.user) {
       LFS_TRY(write_maps(container_, maps, /*privileged=*/true));
     }
+    // Together: the first move of a process into another group waits for all CPUs
+    // (cgroup_threadgroup_rwsem, kernel/cgroup/cgroup.c), one right after it does not.
     LFS_TRY(groups_.add_payload(container_));
+    if (daemon_ > 0) {
+      LFS_TRY(groups_.add_daemon(daemon_));
+    }
     if (config().network == Network::Pasta) {
       LFS_TRY(start_network());
     }
