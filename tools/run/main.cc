@@ -51,10 +51,10 @@ int main(int argc, char** argv) {
   }
   const layerfs::Streams streams{std::cout, std::cerr, ::isatty(STDOUT_FILENO) == 1,
                                  ::isatty(STDERR_FILENO) == 1};
-  if (const auto sealed = layerfs::run::run_from_sealed_copy(argv); !sealed) {
+  if (const auto sealed = layerfs::run::run_sealed(argv); !sealed) {
     return layerfs::run::report(sealed.error(), streams);
   }
-  ::prctl(PR_SET_NAME, "layerfs-run");  // not the descriptor of the sealed copy
+  ::prctl(PR_SET_NAME, "layerfs-run");  // not the descriptor that it was started from
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   layerfs::run::remember_arguments(argc, argv);
   const int code = layerfs::run::run_program(arguments, streams);

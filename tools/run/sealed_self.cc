@@ -2,8 +2,10 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <limits.h>
@@ -14,6 +16,7 @@
 #include "layers/sys/syscalls.h"
 #include "tools/common/daemon.h"
 #include "tools/run/cannot.h"
+#include "tools/run/mount_calls.h"
 
 namespace layerfs::run {
 namespace {
@@ -46,25 +49,28 @@ Outcome<std::string> own_folder() {
   return text.substr(0, text.rfind('/'));
 }
 
-}  // namespace
+// Of a mount that is read-only in a namespace somebody might make it writable; of ours,
+// which the variable tells of, nobody can.
+bool is_on_read_only_mount(int fd) {
+  struct statvfs st {};
+  return std::getenv(kFolderVariable) != nullptr &&  // NOLINT(concurrency-mt-unsafe)
+         ::fstatvfs(fd, &st) == 0 && (st.f_flag & ST_RDONLY) != 0;
+}
 
-Outcome<void> run_from_sealed_copy(char** argv) {
-  const auto self = sys::open_path("/proc/self/exe", O_RDONLY);
-  if (!self) {
-    return failed("cannot open /proc/self/exe: " + describe(self.error()));
-  }
-  if (is_sealed(self->get())) {
-    return {};
-  }
-  LFS_ASSIGN(const std::string folder, own_folder());
-  const UniqueFd copy = file_in_memory();
+Result<UniqueFd> read_only_mount_of_self() {
+  LFS_ASSIGN(UniqueFd mount, clone_mounts(AT_FDCWD, "/proc/self/exe"));
+  LFS_TRY(set_attributes(mount.get(), MOUNT_ATTR_RDONLY, /*recursive=*/false));
+  return mount;
+}
+
+Outcome<UniqueFd> sealed_copy(int self) {
+  UniqueFd copy = file_in_memory();
   struct stat st {};
-  if (!copy || ::fstat(self->get(), &st) < 0) {
+  if (!copy || ::fstat(self, &st) < 0) {
     return cannot("copy the program");
   }
   for (off_t left = st.st_size; left > 0;) {
-    const ssize_t count =
-        ::sendfile(copy.get(), self->get(), nullptr, static_cast<std::size_t>(left));
+    const ssize_t count = ::sendfile(copy.get(), self, nullptr, static_cast<std::size_t>(left));
     if (count <= 0) {
       return cannot("copy the program");
     }
@@ -73,7 +79,25 @@ Outcome<void> run_from_sealed_copy(char** argv) {
   if (::fcntl(copy.get(), F_ADD_SEALS, kSeals) < 0) {
     return cannot("seal the copy of the program");
   }
+  return copy;
+}
+
+}  // namespace
+
+Outcome<void> run_sealed(char** argv) {
+  const auto self = sys::open_path("/proc/self/exe", O_RDONLY);
+  if (!self) {
+    return failed("cannot open /proc/self/exe: " + describe(self.error()));
+  }
+  if (is_sealed(self->get()) || is_on_read_only_mount(self->get())) {
+    return {};
+  }
+  LFS_ASSIGN(const std::string folder, own_folder());
   ::setenv(kFolderVariable, folder.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): one thread
+  if (const auto mount = read_only_mount_of_self()) {
+    ::fexecve(mount->get(), argv, environ);
+  }
+  LFS_ASSIGN(const UniqueFd copy, sealed_copy(self->get()));
   ::fexecve(copy.get(), argv, environ);
   return cannot("run the sealed copy of the program");
 }
