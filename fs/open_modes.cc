@@ -1,5 +1,7 @@
 #include "fs/open_modes.h"
 
+#include <cerrno>
+
 namespace layerfs {
 namespace {
 
@@ -27,8 +29,10 @@ Result<OpenModes::Opened> OpenModes::open(NodeId node, Write write, const Regist
     if (state.backing_id == 0) {
       fs_.pins().pin(node);
       auto fd = fs_.data(node, in_writable ? FileSystem::Access::Write : FileSystem::Access::Read);
-      if (!fd && is_not_permitted(fd.error()) && write == Write::No) {
-        // An immutable file. The kernel opens the backing file with each caller's own flags.
+      if (!fd && write == Write::No &&
+          (is_not_permitted(fd.error()) || fd.error().value() == EROFS)) {
+        // An immutable file, or an upper that has become read-only. The kernel opens the backing
+        // file with each caller's own flags.
         fd = fs_.data(node, FileSystem::Access::Read);
       }
       if (!fd) {
