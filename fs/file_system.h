@@ -319,6 +319,9 @@ class FileSystem {
   // The object leaves (parent, name) for work/, a whiteout taking its place if `hide`.
   Status park(WritableLayer& layer, Node& node, int dir, const std::string& name, bool hide);
   Status leave_whiteout(WritableLayer& layer, int from, const std::string& name, sys::At to);
+  // Removes what was just made there; a whiteout that it replaced is there again. Whether it
+  // could be done.
+  bool take_name_back(const NewName& where, const std::string& name);
   void note_whiteout(MergedDirectory& listing, LayerIndex layer, std::string_view name);
   void detach_lower(Node& node);
 

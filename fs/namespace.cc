@@ -169,17 +169,20 @@ Result<FileSystem::Creation> FileSystem::create_node(NodeId parent_id, std::stri
   if (!created) {
     return created.error();
   }
-  // At once: whatever fails from here on, the name is there.
-  show_name(*parent, *listing, name, static_cast<std::uint8_t>(IFTODT(mode)), where);
-  LFS_ASSIGN(
-      const Observed observed,
-      observe(*created ? sys::At{created->get()} : sys::At{where.dir->get(), name.c_str()}, layer));
+  const auto observed =
+      observe(*created ? sys::At{created->get()} : sys::At{where.dir->get(), name.c_str()}, layer);
+  if (observed || !take_name_back(where, name)) {
+    show_name(*parent, *listing, name, static_cast<std::uint8_t>(IFTODT(mode)), where);
+  }
+  if (!observed) {
+    return observed.error();
+  }
   Node fresh;
   fresh.layer = layer;
   fresh.place = Place::Writable;
   fresh.type = static_cast<std::uint8_t>(IFTODT(mode));
   fresh.content = Content::Here;
-  fresh.ino = inos_.shown(sys::device_of(observed.st), observed.st.stx_ino);
+  fresh.ino = inos_.shown(sys::device_of(observed->st), observed->st.stx_ino);
   if (S_ISDIR(mode)) {
     fresh.dir = std::make_unique<DirState>();
     fresh.dir->view = parent->dir->view.child(name);
@@ -196,13 +199,20 @@ Result<FileSystem::Creation> FileSystem::create_node(NodeId parent_id, std::stri
     creation.fd = share(std::move(*created));
     descriptors_.put(DescriptorKey::writing(node->id), creation.fd);
   }
-  const auto attr = attributes_of(*node, observed);
+  const auto attr = attributes_of(*node, *observed);
   if (!attr) {
     forget(node->id, 1);
     return attr.error();
   }
   creation.entry = {node->id, *attr};
   return creation;
+}
+
+bool FileSystem::take_name_back(const NewName& where, const std::string& name) {
+  Workdir& work = where.layer->workdir();
+  const TempEntry gone(work.fd(), work.temp_name());
+  return where.whiteout ? leave_whiteout(*where.layer, where.dir->get(), name, gone.at()).ok()
+                        : sys::rename_at({where.dir->get(), name.c_str()}, gone.at()).ok();
 }
 
 LayerPath FileSystem::source_path(const Node& dir, LayerIndex layer) const {

@@ -444,19 +444,14 @@ Status FileSystem::exchange_names(RenameSide& from, RenameSide& to, const Exclus
 
 // Undoes the first half of move_between_layers. `second`: a link of what the copy replaced.
 bool FileSystem::take_copy_back(RenameSide& to, TempEntry& second) {
-  WritableLayer& layer = *to.where.layer;
-  if (to.node != nullptr && !to.is_in_lower()) {
-    const bool back = sys::rename_at(second.at(), to.at()).ok();
-    if (back) {
-      second.release();
-    }
-    return back;
+  if (to.node == nullptr || to.is_in_lower()) {
+    return take_name_back(to.where, to.name);
   }
-  if (!to.where.whiteout) {
-    return sys::unlink_at(to.at(), sys::UnlinkKind::File).ok();
+  const bool back = sys::rename_at(second.at(), to.at()).ok();
+  if (back) {
+    second.release();
   }
-  TempEntry copy(layer.workdir().fd(), layer.workdir().temp_name());
-  return leave_whiteout(layer, to.where.dir->get(), to.name, copy.at()).ok();
+  return back;
 }
 
 // Between the upper and the init layer no rename is possible: the object is copied into
