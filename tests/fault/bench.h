@@ -73,8 +73,10 @@ struct Selection {
   }
 };
 
-// Both return the exit code.
+// All return the exit code.
 int crash_everywhere(const std::string& base, const Variant& variant, const Selection& selection);
 int fail_everywhere(const std::string& base, const Variant& variant, const Selection& selection);
+int kill_at_random(const std::string& base, const Variant& variant, std::size_t rounds,
+                   std::uint64_t seed);
 
 }  // namespace layerfs::fault

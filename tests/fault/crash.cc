@@ -34,7 +34,10 @@ class Crash {
     append(lines_, "after the crash: ", compare(allowed_, first, match()));
     finish(first);
     std::vector<std::string> findings = bench_.stack().findings(operation_.has(Trait::Init));
-    std::erase_if(findings, [this](const std::string& line) { return is_allowed(line); });
+    std::erase_if(findings, [this](const std::string& line) {
+      return operation_.may_leave(line) ||
+             (oci_ && line.find("idle-whiteout") != std::string::npos);
+    });
     append(lines_, "layerfs check: ", findings);
     return fired;
   }
@@ -108,14 +111,6 @@ class Crash {
            : operation_.has(Trait::HighCount) ? Match::LinksHigh
                                               : Match::Whole;
   }
-  bool is_allowed(const std::string& finding) const {
-    const auto is = [&finding](const char* kind) {
-      return finding.find(kind) != std::string::npos;
-    };
-    return (operation_.has(Trait::HighCount) && (is("index-count") || is("index-unused"))) ||
-           ((oci_ || operation_.has(Trait::IdleWhiteout)) && is("idle-whiteout"));
-  }
-
   Bench& bench_;
   const Operation& operation_;
   const Known& known_;

@@ -38,6 +38,7 @@ class Failing {
     const Tree last = meet(n, error, again);
     remount(last);
     std::vector<std::string> findings = bench_.stack().findings(operation_.has(Trait::Init));
+    std::erase_if(findings, [this](const std::string& line) { return operation_.may_leave(line); });
     append(lines_, "layerfs check: ", findings);
   }
 

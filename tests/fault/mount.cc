@@ -147,7 +147,13 @@ std::optional<int> Mount::wait(std::chrono::milliseconds limit) {
 std::optional<int> Mount::ended() { return wait(0ms); }
 
 std::string Mount::unmount() {
-  if (::umount2(mountpoint_.c_str(), 0) < 0) {
+  // Whoever looks at /proc/PID/fd of all processes holds what they have open for a moment.
+  int left = 1000;
+  while (::umount2(mountpoint_.c_str(), 0) < 0 && errno == EBUSY && left-- > 0) {
+    std::this_thread::sleep_for(1ms);
+  }
+  if (left < 0) {
+    errno = EBUSY;
     return std::string("umount: ") + std::strerror(errno);
   }
   mounted_ = false;

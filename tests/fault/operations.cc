@@ -350,6 +350,12 @@ bool has_word(const std::string& name, std::initializer_list<const char*> words)
 
 }  // namespace
 
+bool Operation::may_leave(const std::string& finding) const {
+  const auto is = [&finding](const char* kind) { return finding.find(kind) != std::string::npos; };
+  return (has(Trait::HighCount) && (is("index-count") || is("index-unused"))) ||
+         (has(Trait::IdleWhiteout) && is("idle-whiteout"));
+}
+
 int World::drop() {
   if (fd < 0) {
     return 0;

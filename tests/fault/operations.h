@@ -48,6 +48,8 @@ struct Operation {
   std::vector<Act> prepare = {};  // in a mount before
   std::set<Trait> traits = {};
   bool has(Trait trait) const { return traits.contains(trait); }
+  // Whether a finding of `layerfs check` is among what may be left.
+  bool may_leave(const std::string& finding) const;
 };
 const std::vector<Operation>& operations();
 
