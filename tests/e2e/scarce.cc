@@ -1,0 +1,317 @@
+// What a mount does where room, descriptors, memory or the right to write run out: the error
+// is told, nothing is lost or comes back, and all goes on when there is enough again.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <cerrno>
+#include <chrono>
+#include <functional>
+#include <thread>
+
+#include "tests/testlib/skip.h"
+#include "tests/testlib/test_mount.h"
+
+using namespace layerfs::testing;
+
+namespace {
+
+constexpr std::size_t kMiB = std::size_t{1} << 20;
+
+// 0 or errno, as far as the disk: of the open, the write, the fsync or the close.
+int put(const std::string& path, const std::string& content, int flags) {
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC | flags, 0644);
+  if (fd < 0) {
+    return errno;
+  }
+  int error = 0;
+  if (::write(fd, content.data(), content.size()) < 0 || ::fsync(fd) < 0) {
+    error = errno;
+  }
+  if (::close(fd) < 0 && error == 0) {
+    error = errno;
+  }
+  return error;
+}
+
+int outcome(int result) { return result < 0 ? errno : 0; }
+
+// A lower, and an upper on a filesystem of its own.
+class Scarce {
+ public:
+  Scarce() : base_(make_temp_dir("/var/tmp")) {
+    for (const char* name : {"/l", "/disk", "/m"}) {
+      make_dirs(base_ + name);
+    }
+  }
+  ~Scarce() {
+    run("layerfs umount " + root());
+    ::umount2(root().c_str(), MNT_DETACH);
+    ::umount2(disk().c_str(), MNT_DETACH);
+    run("rm -rf --one-file-system " + base_);
+  }
+  Scarce(const Scarce&) = delete;
+  Scarce& operator=(const Scarce&) = delete;
+
+  std::string disk() const { return base_ + "/disk"; }
+  std::string root() const { return base_ + "/m"; }
+  std::string lower(const std::string& path) const { return base_ + "/l/" + path; }
+  std::string at(const std::string& path) const { return root() + "/" + path; }
+  std::string base() const { return base_; }
+
+  // "" or why not.
+  std::string make_ext4(int mebibytes) {
+    const std::string image = base_ + "/image";
+    const CommandResult made = run("truncate -s " + std::to_string(mebibytes) + "M " + image +
+                                   " && mkfs.ext4 -q -O ^has_journal -m 0 " + image +
+                                   " && mount -o loop " + image + " " + disk());
+    return made.code == 0 ? "" : made.output;
+  }
+  void make_tmpfs(const std::string& options) {
+    if (::mount("scarce", disk().c_str(), "tmpfs", 0, options.c_str()) < 0) {
+      throw_errno("tmpfs");
+    }
+  }
+  void mount(const std::string& options, const std::string& before = "") {
+    make_dirs(disk() + "/u");
+    const CommandResult result =
+        run(before + "layerfs mount " + base_ + "/l " + disk() + "/u " + root() + " " + options);
+    if (result.code != 0) {
+      throw std::runtime_error(result.output);
+    }
+  }
+  void unmount() const { REQUIRE(run("layerfs umount " + root()).code == 0); }
+  std::vector<std::string> leftovers() const { return names_in(disk() + "/.u.layerfs-work/work"); }
+  void check() const {
+    const CommandResult checked = run("layerfs check " + disk() + "/u --lower " + base_ + "/l");
+    CHECK(checked.output.empty());
+    CHECK(checked.code == 0);
+  }
+
+ private:
+  std::string base_;
+};
+
+// A group of processes with a limit of memory, in whichever form the machine has.
+class MemoryGroup {
+ public:
+  explicit MemoryGroup(std::size_t bytes) {
+    const std::string name = "/layerfs-test-" + std::to_string(::getpid());
+    const bool unified = ::access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0;
+    path_ = (unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory") + name;
+    events_ = unified ? "memory.events" : "memory.oom_control";
+    made_ = run("mkdir " + path_ + " && echo " + std::to_string(bytes) + " >" +
+                at(unified ? "memory.max" : "memory.limit_in_bytes"))
+                .code == 0;
+  }
+  ~MemoryGroup() {
+    run("for i in 1 2 3 4 5 6 7 8 9; do rmdir " + path_ + " && break; sleep 0.1; done");
+  }
+  MemoryGroup(const MemoryGroup&) = delete;
+  MemoryGroup& operator=(const MemoryGroup&) = delete;
+  bool is_made() const { return made_; }
+  std::string at(const std::string& name) const { return path_ + "/" + name; }
+  std::string state() const { return read_file(at(events_)); }
+
+ private:
+  std::string path_;
+  std::string events_;
+  bool made_ = false;
+};
+
+}  // namespace
+
+TEST_CASE("on a full disk a change is ENOSPC, nothing is lost, and deleting makes room", "[S-03]") {
+  const std::string io = GENERATE(from_range(io_modes()));
+  CAPTURE(io);
+  Scarce scarce;
+  if (const std::string why = scarce.make_ext4(12); !why.empty()) {
+    WARN("a tmpfs instead of ext4: " << why);
+    scarce.make_tmpfs("size=12m");
+  }
+  const std::string big(4 * kMiB, 'b');
+  for (const char* name : {"a", "b", "c", "d"}) {
+    write_file(scarce.lower(name), big);
+  }
+  make_dirs(scarce.lower("dir"));
+  write_file(scarce.lower("dir/f"), "lower");
+  scarce.mount("--io " + io);
+  // Copy-ups until there is no room.
+  int refused = 0;
+  for (const char* name : {"a", "b", "c", "d"}) {
+    const int error = put(scarce.at(name), "B", 0);
+    refused += error == 0 ? 0 : 1;
+    CHECK((error == 0 || error == ENOSPC || error == EIO));
+    scarce.unmount();
+    scarce.mount("--io " + io);
+    CHECK(read_file(scarce.at(name)) == (error == 0 ? "B" + big.substr(1) : big));
+  }
+  CHECK(refused > 0);
+  CHECK(scarce.leftovers().empty());
+  // The rest of the room, to the last block.
+  int fill = 0;
+  for (std::size_t size = kMiB; size > 0; size /= 4) {
+    while (put(scarce.at("fill" + std::to_string(fill)), std::string(size, 'f'),
+               O_CREAT | O_EXCL) == 0 &&
+           fill < 3000) {
+      ++fill;
+    }
+  }
+  const std::vector<std::pair<std::string, std::function<int()>>> changes = {
+      {"mkdir", [&] { return outcome(::mkdir(scarce.at("dir/new").c_str(), 0755)); }},
+      {"unlink", [&] { return outcome(::unlink(scarce.at("dir/f").c_str())); }},
+      {"chmod", [&] { return outcome(::chmod(scarce.at("d").c_str(), 0600)); }},
+      {"rename",
+       [&] { return outcome(::rename(scarce.at("dir").c_str(), scarce.at("moved").c_str())); }},
+  };
+  std::map<std::string, bool> done;
+  for (const auto& [what, change] : changes) {
+    CAPTURE(what);
+    const int error = change();
+    CHECK((error == 0 || error == ENOSPC));
+    done[what] = error == 0;
+  }
+  const auto look = [&] {
+    const std::string dir = done["rename"] ? "moved" : "dir";
+    CHECK(exists(scarce.at(dir + "/new")) == done["mkdir"]);
+    CHECK(exists(scarce.at(dir + "/f")) == !done["unlink"]);
+    CHECK(((stat_of(scarce.at("d")).st_mode & 07777) == 0600) == done["chmod"]);
+    CHECK(exists(scarce.at("dir")) == !done["rename"]);
+  };
+  look();
+  scarce.unmount();
+  scarce.mount("--io " + io);
+  look();
+  // Room again.
+  for (int i = 0; i <= fill; ++i) {
+    ::unlink(scarce.at("fill" + std::to_string(i)).c_str());
+  }
+  wait_for_room(scarce.disk(), 64 * 1024);
+  CHECK(put(scarce.at("small"), "small", O_CREAT) == 0);
+  CHECK(::mkdir(scarce.at("later").c_str(), 0755) == 0);
+  scarce.unmount();
+  scarce.check();
+}
+
+TEST_CASE("an upper that turns read-only makes changes EROFS until it is writable again") {
+  const std::string io = GENERATE(from_range(io_modes()));
+  CAPTURE(io);
+  Scarce scarce;
+  scarce.make_tmpfs("size=16m");
+  write_file(scarce.lower("f"), "lower");
+  write_file(scarce.lower("g"), "lower");
+  scarce.mount("--io " + io);
+  REQUIRE(put(scarce.at("mine"), "mine", O_CREAT) == 0);
+  // The daemon may keep what it has open for writing: that is of the mount before.
+  scarce.unmount();
+  scarce.mount("--io " + io);
+  const auto remount = [&](unsigned long flags) {
+    return ::mount(nullptr, scarce.disk().c_str(), nullptr, MS_REMOUNT | MS_BIND | flags, nullptr);
+  };
+  REQUIRE(remount(MS_RDONLY) == 0);
+  CHECK(outcome(::chmod(scarce.at("f").c_str(), 0600)) == EROFS);
+  CHECK(outcome(::unlink(scarce.at("g").c_str())) == EROFS);
+  CHECK(outcome(::unlink(scarce.at("mine").c_str())) == EROFS);
+  CHECK(outcome(::mkdir(scarce.at("dir").c_str(), 0700)) == EROFS);
+  CHECK(outcome(::rename(scarce.at("mine").c_str(), scarce.at("other").c_str())) == EROFS);
+  CHECK(outcome(::truncate(scarce.at("mine").c_str(), 1)) == EROFS);
+  CHECK(names_in(scarce.root()) == std::vector<std::string>{"f", "g", "mine"});
+  CHECK(read_file(scarce.at("g")) == "lower");
+  CHECK(read_file(scarce.at("mine")) == "mine");
+  REQUIRE(remount(0) == 0);
+  CHECK(::unlink(scarce.at("g").c_str()) == 0);
+  CHECK(put(scarce.at("f"), "upper", O_TRUNC) == 0);
+  scarce.unmount();
+  scarce.mount("--io " + io);
+  CHECK(names_in(scarce.root()) == std::vector<std::string>{"f", "mine"});
+  CHECK(read_file(scarce.at("f")) == "upper");
+  scarce.unmount();
+  scarce.check();
+}
+
+TEST_CASE("a mount that lacks descriptors is refused with the reason, or shows every name") {
+  const std::string io = GENERATE(from_range(io_modes()));
+  CAPTURE(io);
+  Scarce scarce;
+  scarce.make_tmpfs("size=16m");
+  REQUIRE_THROWS_WITH(scarce.mount("--io " + io, "ulimit -n 64; "), Catch::Contains("ulimit -Hn"));
+  CHECK(names_in(scarce.disk()) == std::vector<std::string>{"u"});
+  constexpr int kDirs = 300;
+  for (int i = 0; i < kDirs; ++i) {
+    make_dirs(scarce.lower("d" + std::to_string(i)));
+    write_file(scarce.lower("d" + std::to_string(i) + "/f"), std::to_string(i));
+  }
+  scarce.mount("--io " + io, "ulimit -n 96; ");
+  CHECK(names_in(scarce.root()).size() == kDirs);
+  std::vector<int> open;
+  for (int i = 0; i < kDirs; ++i) {
+    const std::string path = scarce.at("d" + std::to_string(i) + "/f");
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    // Not "no such file": too many may be open.
+    CHECK((fd >= 0 || errno == EMFILE || errno == ENFILE));
+    if (fd >= 0) {
+      open.push_back(fd);
+    }
+  }
+  for (const int fd : open) {
+    ::close(fd);
+  }
+  const auto read_all = [&] {
+    int right = 0;
+    for (int i = 0; i < kDirs; ++i) {
+      try {
+        right += read_file(scarce.at("d" + std::to_string(i) + "/f")) == std::to_string(i) ? 1 : 0;
+      } catch (const std::system_error& error) {
+        CHECK(error.code().value() == EMFILE);
+      }
+    }
+    return right;
+  };
+  // A close is told to the daemon when the kernel has time.
+  for (int tries = 50; read_all() < kDirs && tries > 0; --tries) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  CHECK(read_all() == kDirs);
+  for (int i = 0; i < kDirs; i += 3) {
+    CHECK(put(scarce.at("d" + std::to_string(i) + "/f"), "changed", O_TRUNC) == 0);
+  }
+  scarce.unmount();
+  scarce.mount("--io " + io);
+  for (int i = 0; i < kDirs; ++i) {
+    CHECK(read_file(scarce.at("d" + std::to_string(i) + "/f")) ==
+          (i % 3 == 0 ? "changed" : std::to_string(i)));
+  }
+  scarce.unmount();
+  scarce.check();
+}
+
+TEST_CASE("a daemon that may have 64 MiB of memory lives through a walk of a large tree") {
+  constexpr int kDirs = 200;
+  constexpr int kFiles = 100;
+  Scarce scarce;
+  scarce.make_tmpfs("size=64m");
+  for (int i = 0; i < kDirs; ++i) {
+    const std::string dir = scarce.lower("d" + std::to_string(i));
+    make_dirs(dir);
+    for (int j = 0; j < kFiles; ++j) {
+      if (::mknod((dir + "/a-file-of-some-name-" + std::to_string(j)).c_str(), S_IFREG | 0644, 0) <
+          0) {
+        throw_errno(dir);
+      }
+    }
+  }
+  const MemoryGroup group(64 * kMiB);
+  if (!group.is_made()) {
+    SKIP_TEST("no cgroup with a limit of memory can be made");
+  }
+  scarce.mount("--io cached", "echo $$ >" + group.at("cgroup.procs") + " && ");
+  const CommandResult walk = run("find " + scarce.root() + " -type f -size 0 | wc -l");
+  CAPTURE(group.state());
+  CHECK(walk.output == std::to_string(kDirs * kFiles) + "\n");
+  CHECK(group.state().find("oom_kill 0\n") != std::string::npos);
+  CHECK(put(scarce.at("d0/new"), "new", O_CREAT) == 0);
+  scarce.unmount();
+}
