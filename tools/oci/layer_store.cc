@@ -120,9 +120,10 @@ Fallible<LayerStore> LayerStore::open(const std::string& path, Access access, co
   }
   if (!*mark) {
     LFS_ASSIGN(const auto names, names_in(dir, path));
+    // Somebody else may make it at the same time, and be ready in between.
     const bool ours = std::all_of(names.begin(), names.end(), [](const std::string& name) {
-      return name == "lock" || name == "layers" || name == "images" || name == "tmp" ||
-             name.starts_with(".layerfs-");
+      return name == kStoreFile || name == "lock" || name == "layers" || name == "images" ||
+             name == "tmp" || name.starts_with(".layerfs-");
     });
     if (access != Access::Add || !ours) {
       return Failure{"'" + path + "' is no store of layers" +

@@ -116,6 +116,22 @@ TEST_CASE("store: processes at work on the same layers wait for each other") {
   CHECK(opened == 10);
 }
 
+TEST_CASE("store: several that make one at the same time all have it") {
+  std::atomic<int> failed{0};
+  for (int round = 0; round < 300; ++round) {
+    const TempDir dir;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 4; ++i) {
+      threads.emplace_back(
+          [&] { failed += LayerStore::open(dir / "s", Access::Add, no_poll) ? 0 : 1; });
+    }
+    for (std::thread& thread : threads) {
+      thread.join();
+    }
+  }
+  CHECK(failed == 0);
+}
+
 TEST_CASE("store: who removes waits for who adds") {
   const TempDir dir;
   auto adding = LayerStore::open(dir / "s", Access::Add, no_poll);
