@@ -1,13 +1,9 @@
 #include "layers/change_walk.h"
 
-#include <dirent.h>
-#include <xxhash.h>
-
 #include <algorithm>
-#include <map>
 #include <memory>
-#include <unordered_set>
 
+#include "layers/link_tally.h"
 #include "layers/path_text.h"
 
 namespace layerfs {
@@ -16,8 +12,13 @@ namespace {
 // Up to so many names of a directory are looked up below one by one; for more, the
 // directory below is listed.
 constexpr std::size_t kMostProbes = 8;
+// It is given up when so many entries were read for each of those names: the time is to
+// follow the changes, and looking a name up takes as long as reading some entries.
+constexpr std::uint64_t kListedForOne = 16;
 // Directories above the one at hand that may keep their descriptors.
 constexpr std::size_t kMostOpen = 64;
+// Those that may keep the buffers of long lists of names.
+constexpr std::size_t kMostReading = 8;
 
 using Outcome = Result<void, Failure>;
 
@@ -37,12 +38,47 @@ bool same_sources(const std::vector<DirSource>& a, const std::vector<DirSource>&
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), same_source);
 }
 
+struct Nothing {};
+
+// A name of either tree.
 struct Name {
-  std::string_view name;
-  // nullopt: the new tree has it no more.
-  std::optional<LayerIndex> layer;
-  bool exists_below;
+  std::string text;
+  std::optional<MergedName> now;  // nullopt: the new tree has it no more
+  // Where the directory below was listed; nullopt: it has no such name.
+  std::optional<MergedName> before;
 };
+
+// The names of one merged directory, with the first of those that are left.
+class NameStream {
+ public:
+  NameStream() = default;
+  explicit NameStream(std::unique_ptr<MergedNames> names) : names_(std::move(names)) {}
+  explicit operator bool() const { return names_ != nullptr; }
+  MergedNames& names() { return *names_; }
+
+  Result<const MergedName*, Failure> head() {
+    if (!is_read_) {
+      LFS_ASSIGN(head_, names_->next());
+      is_read_ = true;
+    }
+    return head_ ? &*head_ : nullptr;
+  }
+  MergedName take() {
+    is_read_ = false;
+    return *head_;
+  }
+  void rewind() {
+    names_->rewind();
+    is_read_ = false;
+  }
+
+ private:
+  std::unique_ptr<MergedNames> names_;
+  std::optional<MergedName> head_;
+  bool is_read_ = false;
+};
+
+enum class Pass { Deleted, Present, All };
 
 struct Frame {
   ViewEntry entry;  // of the directory in the new tree
@@ -52,27 +88,16 @@ struct Frame {
   std::size_t path_size = 0;
   bool announced = false;
   bool aligned = false;  // both trees have the same lower directories
-  MergedDirectory now_listing;
-  std::optional<MergedDirectory> before_listing;
-  std::vector<Name> names;
-  std::size_t next = 0;
-};
+  Pass pass = Pass::All;
+  NameStream now_names;
+  NameStream before_names;  // null where names are looked up one by one
 
-struct PathHash {
-  std::uint64_t low;
-  std::uint64_t high;
-  friend auto operator<=>(const PathHash&, const PathHash&) = default;
-};
-
-PathHash hash_of(std::string_view path) {
-  const XXH128_hash_t hash = XXH3_128bits(path.data(), path.size());
-  return {hash.low64, hash.high64};
-}
-
-struct LinkGroup {
-  std::uint32_t links = 0;
-  std::vector<PathHash> reported;
-  std::vector<std::string> skipped;
+  void rest() {
+    now_names.names().rest();
+    if (before_names) {
+      before_names.names().rest();
+    }
+  }
 };
 
 class Walk {
@@ -84,15 +109,18 @@ class Walk {
         options_(options),
         visit_(visit),
         shared_(&before.stack() == &now.stack()),
-        split_(shared_ ? before.first() : now.stack().size()) {}
+        split_(shared_ ? before.first() : now.stack().size()),
+        links_(now, split_, options.links == ChangeOptions::Links::Whole) {}
 
   Outcome run();
 
  private:
   bool merges_with(const ViewEntry& now, const ViewEntry& before) const;
   Outcome push(ViewEntry entry, std::optional<ViewEntry> before, bool announced);
-  Outcome fill_names(Frame& frame);
-  Result<std::optional<ViewEntry>> find_before(Frame& frame, std::string_view name);
+  Outcome read_names(Frame& frame);
+  Result<std::optional<Name>, Failure> next_name(Frame& frame);
+  Result<std::optional<Name>, Failure> next_of_either(Frame& frame);
+  Result<std::optional<ViewEntry>> find_before(Frame& frame, const Name& name);
   Outcome step();
   Outcome one_deleted(Frame& frame, const Name& name);
   Outcome one_present(Frame& frame, const Name& name);
@@ -104,13 +132,10 @@ class Walk {
   // A copy in the index that nobody named would be missed under its other names.
   Outcome check_counted(Frame& frame, const ViewEntry& entry) const;
   Outcome announce_parents();
+  Outcome announce(std::string_view path);
+  Result<bool, Failure> announce_late(std::string_view path);
   Outcome report(const Change& change, bool is_directory);
 
-  Outcome complete_links();
-  Outcome find_outstanding();
-  Outcome scan_directory(ViewDirectory& dir, const std::map<LinkKey, LinkKey>& wanted,
-                         std::vector<std::pair<std::string, std::vector<DirSource>>>& below,
-                         const std::string& path);
   Outcome report_late(const std::string& path, bool relinked, bool& reported);
 
   const MergedView& before_;
@@ -120,9 +145,11 @@ class Walk {
   const bool shared_;
   const LayerIndex split_;  // the first layer that both trees have
   std::string path_;
+  LinkTally links_;
+  SpillLog announced_;                                // the keys of the paths of directories
+  std::optional<SpillTable<Nothing>> all_announced_;  // made of it when names come late
+  SortSpace space_;
   std::vector<std::unique_ptr<Frame>> frames_;
-  std::map<LinkKey, LinkGroup> groups_;
-  std::vector<PathHash> announced_;
 };
 
 bool Walk::merges_with(const ViewEntry& now, const ViewEntry& before) const {
@@ -146,66 +173,97 @@ Outcome Walk::push(ViewEntry entry, std::optional<ViewEntry> before, bool announ
   }
   frame->entry = std::move(entry);
   frame->before = std::move(before);
-  LFS_TRY(fill_names(*frame));
+  LFS_TRY(read_names(*frame));
   if (!frames_.empty()) {
     Frame& above = *frames_.back();
     above.before_dir.close();
     if (above.now_dir.sources().size() > 1 || frames_.size() > kMostOpen) {
       above.now_dir.close();
     }
+    if (frames_.size() > kMostReading) {
+      above.rest();
+    }
   }
   frames_.push_back(std::move(frame));
   return {};
 }
 
-Outcome Walk::fill_names(Frame& frame) {
+Outcome Walk::read_names(Frame& frame) {
   const LayerIndex to = frame.aligned ? split_ : now_.stack().size();
-  LFS_ASSIGN_AT(frame.now_listing, path_, now_.list(frame.now_dir, now_.first(), to));
-  const DirectoryListing& visible = frame.now_listing.visible;
-  visible.for_each_after(0, [&](const DirectoryListing::Entry& entry) {
-    frame.names.push_back({entry.name, entry.layer, (entry.flags & kExistsBelow) != 0});
-    return true;
-  });
-  if (frame.aligned) {
-    for (const std::string& name : frame.now_listing.upper_whiteouts) {
-      if (visible.find(name) == nullptr) {
-        frame.names.push_back({name, std::nullopt, false});
-      }
-    }
+  LFS_ASSIGN(auto names, now_.names(frame.now_dir, now_.first(), to, space_, path_));
+  const std::uint64_t count = names->entry_count();
+  frame.now_names = NameStream(std::move(names));
+  frame.pass = options_.deletions_first ? Pass::Deleted : Pass::All;
+  if (frame.before && (!frame.aligned || count > kMostProbes)) {
+    const std::uint64_t most = frame.aligned ? count * kListedForOne : UINT64_MAX;
+    LFS_ASSIGN(auto below, before_.names(frame.before_dir, before_.first(),
+                                         before_.stack().size(), space_, path_, most));
+    frame.before_names = NameStream(std::move(below));
   }
-  if (frame.before && (!frame.aligned || frame.names.size() > kMostProbes)) {
-    LFS_ASSIGN_AT(frame.before_listing, path_, before_.list(frame.before_dir));
-  }
-  if (frame.before && !frame.aligned) {
-    frame.before_listing->visible.for_each_after(0, [&](const DirectoryListing::Entry& entry) {
-      if (visible.find(entry.name) == nullptr) {
-        frame.names.push_back({entry.name, std::nullopt, false});
-      }
-      return true;
-    });
-  }
-  std::sort(frame.names.begin(), frame.names.end(), [&](const Name& a, const Name& b) {
-    if (options_.deletions_first && a.layer.has_value() != b.layer.has_value()) {
-      return !a.layer.has_value();
-    }
-    return a.name < b.name;
-  });
   return {};
 }
 
-Result<std::optional<ViewEntry>> Walk::find_before(Frame& frame, std::string_view name) {
-  if (!frame.before) {
+// Of both streams the smaller name, or what both have of one.
+Result<std::optional<Name>, Failure> Walk::next_of_either(Frame& frame) {
+  LFS_ASSIGN(const MergedName* now, frame.now_names.head());
+  const MergedName* before = nullptr;
+  if (frame.before_names) {
+    LFS_ASSIGN(before, frame.before_names.head());
+  }
+  if (now == nullptr && (before == nullptr || frame.aligned)) {
+    return std::optional<Name>();
+  }
+  // What only the layers below have is the same in both trees.
+  while (frame.aligned && before != nullptr && before->name < now->name) {
+    frame.before_names.take();
+    LFS_ASSIGN(before, frame.before_names.head());
+  }
+  const bool has_now = now != nullptr && (before == nullptr || now->name <= before->name);
+  const bool has_before = before != nullptr && (now == nullptr || before->name <= now->name);
+  Name name{std::string(has_now ? now->name : before->name), std::nullopt, std::nullopt};
+  if (has_before) {
+    name.before = frame.before_names.take();
+  }
+  if (has_now) {
+    name.now = frame.now_names.take();
+  }
+  return std::optional<Name>(std::move(name));
+}
+
+Result<std::optional<Name>, Failure> Walk::next_name(Frame& frame) {
+  for (;;) {
+    LFS_ASSIGN(auto name, next_of_either(frame));
+    if (!name) {
+      if (frame.pass != Pass::Deleted) {
+        return std::optional<Name>();
+      }
+      frame.pass = Pass::Present;
+      frame.now_names.rewind();
+      if (frame.before_names) {
+        frame.before_names.rewind();
+      }
+      continue;
+    }
+    if (name->now && !name->now->is_shown) {
+      name->now.reset();
+    }
+    const bool is_wanted =
+        frame.pass == Pass::All || name->now.has_value() == (frame.pass == Pass::Present);
+    if (is_wanted) {
+      return name;
+    }
+  }
+}
+
+Result<std::optional<ViewEntry>> Walk::find_before(Frame& frame, const Name& name) {
+  if (!frame.before || (frame.before_names && !name.before)) {
     return std::optional<ViewEntry>();
   }
-  if (!frame.before_listing) {
-    return before_.find(frame.before_dir, name);
+  if (!frame.before_names) {
+    return before_.find(frame.before_dir, name.text);
   }
-  const auto* listed = frame.before_listing->visible.find(name);
-  if (listed == nullptr) {
-    return std::optional<ViewEntry>();
-  }
-  LFS_ASSIGN(ViewEntry entry, before_.entry(frame.before_dir, name, listed->layer,
-                                            (listed->flags & kExistsBelow) != 0));
+  LFS_ASSIGN(ViewEntry entry, before_.entry(frame.before_dir, name.text, name.before->layer,
+                                            name.before->exists_below));
   return std::optional<ViewEntry>(std::move(entry));
 }
 
@@ -246,26 +304,28 @@ Outcome Walk::run() {
   while (!frames_.empty()) {
     LFS_TRY(step());
   }
-  return complete_links();
+  return links_.complete([this](const std::string& path, bool relinked, bool& reported) {
+    return report_late(path, relinked, reported);
+  });
 }
 
 Outcome Walk::step() {
   Frame& frame = *frames_.back();
   path_.resize(frame.path_size);
-  if (frame.next == frame.names.size()) {
+  LFS_ASSIGN(const auto name, next_name(frame));
+  if (!name) {
     frames_.pop_back();
     return {};
   }
-  const Name name = frame.names[frame.next++];
   if (!path_.empty()) {
     path_ += '/';
   }
-  path_ += name.name;
-  return name.layer ? one_present(frame, name) : one_deleted(frame, name);
+  path_ += name->text;
+  return name->now ? one_present(frame, *name) : one_deleted(frame, *name);
 }
 
 Outcome Walk::one_deleted(Frame& frame, const Name& name) {
-  LFS_ASSIGN_AT(const auto before, path_, find_before(frame, name.name));
+  LFS_ASSIGN_AT(const auto before, path_, find_before(frame, name));
   if (!before) {
     return {};  // a whiteout of nothing
   }
@@ -275,10 +335,10 @@ Outcome Walk::one_deleted(Frame& frame, const Name& name) {
 }
 
 Outcome Walk::one_present(Frame& frame, const Name& name) {
-  LFS_ASSIGN_AT(auto before, path_, find_before(frame, name.name));
-  const bool exists_below = name.exists_below || before.has_value();
+  LFS_ASSIGN_AT(auto before, path_, find_before(frame, name));
+  const bool exists_below = name.now->exists_below || before.has_value();
   LFS_ASSIGN_AT(ViewEntry entry, path_,
-                now_.entry(frame.now_dir, name.name, *name.layer, exists_below));
+                now_.entry(frame.now_dir, name.text, name.now->layer, exists_below));
   return entry.is_directory() ? one_directory(frame, std::move(entry), std::move(before))
                               : one_other(frame, std::move(entry), before);
 }
@@ -324,11 +384,9 @@ Outcome Walk::check_counted(Frame& frame, const ViewEntry& entry) const {
 
 Outcome Walk::one_other(Frame& frame, ViewEntry entry, const std::optional<ViewEntry>& before) {
   Change change{before ? ChangeKind::Modified : ChangeKind::Added, path_, {}};
-  LinkGroup* group = nullptr;
-  if (entry.may_be_linked()) {
+  const bool is_linked = entry.may_be_linked();
+  if (is_linked) {
     LFS_TRY(check_counted(frame, entry));
-    group = &groups_[entry.link_key()];
-    group->links = entry.st.stx_nlink;
   }
   ViewObject object(now_, frame.now_dir, std::move(entry));
   change.now = &object;
@@ -338,17 +396,10 @@ Outcome Walk::one_other(Frame& frame, ViewEntry entry, const std::optional<ViewE
     LFS_ASSIGN_AT(change.parts, path_, compare(object, old));
   }
   if (before && !change.parts.any() && !options_.unchanged) {
-    if (group != nullptr) {
-      group->skipped.push_back(path_);
-    }
-    return {};
+    return is_linked ? links_.skip(object.entry(), path_) : Outcome();
   }
-  if (group != nullptr) {
-    group->reported.push_back(hash_of(path_));
-    const ViewEntry& reported = object.entry();
-    if (reported.links_are_all_names && group->reported.size() == group->links) {
-      groups_.erase(reported.link_key());  // none of its names is still to come
-    }
+  if (is_linked) {
+    LFS_TRY(links_.report(object.entry(), path_));
   }
   return report(change, false);
 }
@@ -366,7 +417,7 @@ Outcome Walk::announce_parents() {
     Change change{ChangeKind::Modified, path_, {}};
     change.now = &object;
     change.before = frame.before ? &*frame.before : nullptr;
-    announced_.push_back(hash_of(path_));
+    LFS_TRY(announce(path_));
     LFS_TRY(visit_(change));
   }
   path_ = path;
@@ -376,131 +427,32 @@ Outcome Walk::announce_parents() {
 Outcome Walk::report(const Change& change, bool is_directory) {
   LFS_TRY(announce_parents());
   if (is_directory) {
-    announced_.push_back(hash_of(path_));
+    LFS_TRY(announce(path_));
   }
   return visit_(change);
 }
 
-Outcome Walk::complete_links() {
-  std::sort(announced_.begin(), announced_.end());
-  if (shared_) {
-    LFS_TRY(find_outstanding());
-  }
-  // A copy in the index may differ from the lower file under names that no layer above
-  // has; those are compared first, since one change makes all names of the object late.
-  for (auto& [key, group] : groups_) {
-    if (!group.reported.empty() || key.layer != now_.first()) {
-      continue;
-    }
-    std::sort(group.skipped.begin(), group.skipped.end());
-    for (auto path = group.skipped.begin(); path != group.skipped.end(); ++path) {
-      bool reported = false;
-      LFS_TRY(report_late(*path, false, reported));
-      if (reported) {
-        group.reported.push_back(hash_of(*path));
-        group.skipped.erase(path);
-        break;
-      }
-    }
-  }
-  const bool whole = options_.links == ChangeOptions::Links::Whole;
-  std::vector<std::string> late;
-  for (auto& [key, group] : groups_) {
-    const bool in_index = key.layer == now_.first() && now_.index() >= 0;
-    if (!group.reported.empty() && (whole || in_index)) {
-      late.insert(late.end(), std::make_move_iterator(group.skipped.begin()),
-                  std::make_move_iterator(group.skipped.end()));
-    }
-  }
-  std::sort(late.begin(), late.end());
-  for (const std::string& path : late) {
-    bool reported = false;
-    LFS_TRY(report_late(path, whole, reported));
-  }
-  return {};
+Outcome Walk::announce(std::string_view path) {
+  const SpillKey key = spill_key_of_path(path);
+  return announced_.append({reinterpret_cast<const char*>(&key), sizeof key});
 }
 
-Outcome Walk::find_outstanding() {
-  // The inode that a lower shows -> the object whose name that is.
-  std::map<LinkKey, LinkKey> wanted;
-  const LayerStack& stack = now_.stack();
-  const bool whole = options_.links == ChangeOptions::Links::Whole;
-  for (const IndexKey& key : now_.indexed()) {
-    const std::string name = format_index_name(key);
-    const sys::At at{now_.index(), name.c_str()};
-    LFS_ASSIGN_AT(const struct statx st, name, sys::stat_at(at));
-    LFS_ASSIGN_AT(const FileMarks marks, name, read_file_marks(at, st.stx_ino));
-    // One link is the index itself; without a count any number of names may be left.
-    if (marks.nlink && parse_link_delta(*marks.nlink) + 1 <= 0) {
-      continue;
-    }
-    const LinkKey object{now_.first(), sys::device_of(st), st.stx_ino};
-    for (LayerIndex i = split_; i < stack.size(); ++i) {
-      if (stack.at(i).fsid == key.fsid) {
-        wanted.insert({{i, stack.at(i).device, key.ino}, object});
-      }
+// Whether the directory was among the changes; from now on it is.
+Result<bool, Failure> Walk::announce_late(std::string_view path) {
+  if (!all_announced_) {
+    all_announced_.emplace();
+    SpillKey key{};
+    for (std::uint64_t at = 0; at < announced_.size(); at += sizeof key) {
+      LFS_TRY(announced_.read(at, reinterpret_cast<char*>(&key), sizeof key));
+      LFS_TRY(all_announced_->set(key, {}));
     }
   }
-  for (const auto& [key, group] : groups_) {
-    if (whole && key.layer >= split_ && !group.reported.empty() &&
-        group.links > group.reported.size() + group.skipped.size()) {
-      wanted.insert({key, key});
-    }
+  const SpillKey key = spill_key_of_path(path);
+  LFS_ASSIGN(const auto was, all_announced_->find(key));
+  if (!was) {
+    LFS_TRY(all_announced_->set(key, {}));
   }
-  if (wanted.empty()) {
-    return {};
-  }
-  // Depth first over the whole tree: nothing tells where else an inode has names.
-  std::vector<std::pair<std::string, std::vector<DirSource>>> waiting;
-  waiting.emplace_back("", now_.root().sources);
-  while (!waiting.empty()) {
-    auto [path, sources] = std::move(waiting.back());
-    waiting.pop_back();
-    ViewDirectory dir(stack, std::move(sources));
-    LFS_TRY(scan_directory(dir, wanted, waiting, path));
-  }
-  return {};
-}
-
-Outcome Walk::scan_directory(ViewDirectory& dir, const std::map<LinkKey, LinkKey>& wanted,
-                             std::vector<std::pair<std::string, std::vector<DirSource>>>& below,
-                             const std::string& path) {
-  LFS_ASSIGN_AT(const MergedDirectory listing, path, now_.list(dir));
-  Outcome outcome;
-  listing.visible.for_each_after(0, [&](const DirectoryListing::Entry& listed) {
-    const std::string here = join(path, listed.name);
-    const auto look = [&]() -> Outcome {
-      const std::string name(listed.name);
-      if (listed.type == DT_DIR) {
-        LFS_ASSIGN_AT(ViewEntry entry, here,
-                      now_.entry(dir, name, listed.layer, (listed.flags & kExistsBelow) != 0));
-        below.emplace_back(here, std::move(entry.sources));
-        return {};
-      }
-      const LinkKey first{listed.layer, 0, 0};
-      const auto any = wanted.lower_bound(first);
-      if (any == wanted.end() || any->first.layer != listed.layer) {
-        return {};
-      }
-      LFS_ASSIGN_AT(const int fd, here, dir.open(listed.layer));
-      LFS_ASSIGN_AT(const struct statx st, here, sys::stat_at({fd, name.c_str()}));
-      const auto found = wanted.find({listed.layer, sys::device_of(st), st.stx_ino});
-      if (found == wanted.end()) {
-        return {};
-      }
-      LinkGroup& group = groups_[found->second];
-      const auto knows = [](const auto& names, const auto& one) {
-        return std::find(names.begin(), names.end(), one) != names.end();
-      };
-      if (!knows(group.reported, hash_of(here)) && !knows(group.skipped, here)) {
-        group.skipped.push_back(here);
-      }
-      return {};
-    };
-    outcome = look();
-    return outcome.ok();
-  });
-  return outcome;
+  return was.has_value();
 }
 
 Outcome Walk::report_late(const std::string& path, bool relinked, bool& reported) {
@@ -550,12 +502,10 @@ Outcome Walk::report_late(const std::string& path, bool relinked, bool& reported
   }
   reported = true;
   for (std::size_t i = 1; i + 1 < chain.size(); ++i) {
-    const PathHash hash = hash_of(chain[i].path);
-    const auto at = std::lower_bound(announced_.begin(), announced_.end(), hash);
-    if (at != announced_.end() && *at == hash) {
+    LFS_ASSIGN(const bool was_announced, announce_late(chain[i].path));
+    if (was_announced) {
       continue;
     }
-    announced_.insert(at, hash);
     ViewObject parent(now_, *dirs[i - 1], chain[i].entry);
     Change above{ChangeKind::Modified, chain[i].path, {}};
     above.now = &parent;
@@ -566,20 +516,6 @@ Outcome Walk::report_late(const std::string& path, bool relinked, bool& reported
 }
 
 }  // namespace
-
-Failure cannot_read(std::string_view path, Errno error) {
-  std::string message = "cannot read '/" + std::string(path) + "': " + describe(error);
-  if (error.value() == ENODATA) {
-    message = "'/" + std::string(path) +
-              "' is here with its attributes only, and no layer below has its data; give also the "
-              "layers that it was copied up from";
-  } else if (is_not_permitted(error)) {
-    message += "; read the layers as root, or in the user namespace that they belong to";
-  } else if (error.value() == EIO) {
-    message += "; a layer is damaged, or changed while it was read";
-  }
-  return {message};
-}
 
 Result<void, Failure> walk_changes(const MergedView& before, const MergedView& now,
                                    const ChangeOptions& options, const ChangeVisitor& visit) {

@@ -61,7 +61,4 @@ using ChangeVisitor = std::function<Result<void, Failure>(const Change&)>;
 Result<void, Failure> walk_changes(const MergedView& before, const MergedView& now,
                                    const ChangeOptions& options, const ChangeVisitor& visit);
 
-// How a failure to read what is at `path` of a merged tree is told.
-Failure cannot_read(std::string_view path, Errno error);
-
 }  // namespace layerfs

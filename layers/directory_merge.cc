@@ -3,72 +3,83 @@
 #include <dirent.h>
 #include <fcntl.h>
 
-#include <optional>
-
 #include "layers/sys/quiet_open.h"
 #include "whiteout/marks.h"
 
 namespace layerfs {
 namespace {
 
-struct LayerEntry {
+struct OwnedEntry {
   std::string name;
   unsigned char type;
 };
 
 struct LayerContent {
-  std::vector<LayerEntry> shown;
+  std::vector<OwnedEntry> shown;
   std::vector<std::string> whiteouts;
 };
 
 unsigned char type_of_mode(unsigned mode) { return static_cast<unsigned char>(IFTODT(mode)); }
 
-// Whether the entry is a whiteout; also settles a type the filesystem did not tell.
-Result<bool> classify(int dir, bool xattr_whiteouts, LayerEntry& entry) {
-  const bool may_be_whiteout = entry.type == DT_CHR || (xattr_whiteouts && entry.type == DT_REG);
-  if (entry.type != DT_UNKNOWN && !may_be_whiteout) {
-    return false;
-  }
-  const sys::At at{dir, entry.name.c_str()};
-  LFS_ASSIGN(const auto st, sys::stat_at(at));
-  entry.type = type_of_mode(st.stx_mode);
-  if (is_whiteout_device(st)) {
-    return true;
-  }
-  if (xattr_whiteouts && S_ISREG(st.stx_mode) && st.stx_size == 0) {
-    return is_whiteout_by_xattr(at);
-  }
-  return false;
-}
-
 Result<LayerContent> read_layer(const MergeInput& input) {
-  LFS_ASSIGN(const UniqueFd fd, sys::open_quietly_at({input.dir, "."}, O_RDONLY | O_DIRECTORY));
+  LFS_ASSIGN(LayerReader reader, LayerReader::open(input));
   LayerContent content;
-  sys::DirReader reader(fd.get());
   for (;;) {
-    LFS_ASSIGN(const auto read, reader.next());
-    if (!read) {
+    LFS_ASSIGN(const auto entry, reader.next());
+    if (!entry) {
       return content;
     }
-    if (is_reserved_name(read->name)) {
-      const std::string_view hidden = read->name.substr(kWhiteoutPrefix.size());
-      // ".wh..wh.*" are the marker of opaque directories and aufs' own files.
-      if (!hidden.starts_with(kWhiteoutPrefix)) {
-        content.whiteouts.emplace_back(hidden);
-      }
-      continue;
-    }
-    LayerEntry entry{std::string(read->name), read->type};
-    LFS_ASSIGN(const bool whiteout, classify(fd.get(), input.xattr_whiteouts, entry));
-    if (whiteout) {
-      content.whiteouts.push_back(std::move(entry.name));
+    if (entry->is_whiteout) {
+      content.whiteouts.emplace_back(entry->name);
     } else {
-      content.shown.push_back(std::move(entry));
+      content.shown.push_back({std::string(entry->name), entry->type});
     }
   }
 }
 
 }  // namespace
+
+Result<LayerReader> LayerReader::open(const MergeInput& input) {
+  LFS_ASSIGN(UniqueFd fd, sys::open_quietly_at({input.dir, "."}, O_RDONLY | O_DIRECTORY));
+  return LayerReader(std::move(fd), input.xattr_whiteouts);
+}
+
+Result<std::optional<LayerEntry>> LayerReader::next() {
+  for (;;) {
+    LFS_ASSIGN(const auto read, reader_.next());
+    if (!read) {
+      return std::optional<LayerEntry>();
+    }
+    if (is_reserved_name(read->name)) {
+      const std::string_view hidden = read->name.substr(kWhiteoutPrefix.size());
+      // ".wh..wh.*" are the marker of opaque directories and aufs' own files.
+      if (!hidden.starts_with(kWhiteoutPrefix)) {
+        return std::optional<LayerEntry>({hidden, DT_UNKNOWN, true});
+      }
+      continue;
+    }
+    LayerEntry entry{read->name, read->type, false};
+    LFS_TRY(classify(entry));
+    return std::optional<LayerEntry>(entry);
+  }
+}
+
+// Whether the entry is a whiteout; also settles a type the filesystem did not tell.
+Status LayerReader::classify(LayerEntry& entry) const {
+  const bool may_be_whiteout = entry.type == DT_CHR || (xattr_whiteouts_ && entry.type == DT_REG);
+  if (entry.type != DT_UNKNOWN && !may_be_whiteout) {
+    return {};
+  }
+  const std::string name(entry.name);
+  const sys::At at{fd_.get(), name.c_str()};
+  LFS_ASSIGN(const auto st, sys::stat_at(at));
+  entry.type = type_of_mode(st.stx_mode);
+  entry.is_whiteout = is_whiteout_device(st);
+  if (!entry.is_whiteout && xattr_whiteouts_ && S_ISREG(st.stx_mode) && st.stx_size == 0) {
+    LFS_ASSIGN(entry.is_whiteout, is_whiteout_by_xattr(at));
+  }
+  return {};
+}
 
 Result<MergedDirectory> merge_directory(const std::vector<MergeInput>& inputs) {
   MergedDirectory merged;
@@ -80,7 +91,7 @@ Result<MergedDirectory> merge_directory(const std::vector<MergeInput>& inputs) {
     LFS_ASSIGN(LayerContent content, read_layer(input));
     // What is in the layer beside a whiteout of the same name is shown: the whiteout
     // concerns the layers below only (OCI image spec, layer.md).
-    for (LayerEntry& entry : content.shown) {
+    for (OwnedEntry& entry : content.shown) {
       if (closed.contains(entry.name)) {
         continue;
       }

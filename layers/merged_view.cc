@@ -55,14 +55,16 @@ Result<MergedView> MergedView::open(const LayerStack& stack, ViewRange range) {
         break;
       }
       if (const auto key = parse_index_name(read->name)) {
-        view.indexed_.insert(*key);
+        view.indexed_.push_back(*key);
       }
     }
+    std::sort(view.indexed_.begin(), view.indexed_.end());
   }
   return view;
 }
 
-Result<MergedDirectory> MergedView::list(ViewDirectory& dir, LayerIndex from, LayerIndex to) const {
+Result<std::vector<MergeInput>> MergedView::inputs(ViewDirectory& dir, LayerIndex from,
+                                                   LayerIndex to) const {
   std::vector<MergeInput> inputs;
   for (const DirSource& source : dir.sources()) {
     if (source.layer >= from && source.layer < to) {
@@ -70,7 +72,20 @@ Result<MergedDirectory> MergedView::list(ViewDirectory& dir, LayerIndex from, La
       inputs.push_back({source.layer, LayerRole::Upper, source.xattr_whiteouts, fd});
     }
   }
-  return merge_directory(inputs);
+  return inputs;
+}
+
+Result<std::unique_ptr<MergedNames>, Failure> MergedView::names(ViewDirectory& dir, LayerIndex from,
+                                                                LayerIndex to, SortSpace& space,
+                                                                std::string_view path,
+                                                                std::uint64_t most) const {
+  const auto read = inputs(dir, from, to);
+  return read ? MergedNames::read(*read, space, most, path) : cannot_read(path, read.error());
+}
+
+Result<MergedDirectory> MergedView::list(ViewDirectory& dir, LayerIndex from, LayerIndex to) const {
+  LFS_ASSIGN(const std::vector<MergeInput> read, inputs(dir, from, to));
+  return merge_directory(read);
 }
 
 Result<ViewEntry> MergedView::entry(ViewDirectory& dir, std::string_view name, LayerIndex layer,
@@ -99,7 +114,7 @@ Result<ViewEntry> MergedView::entry(ViewDirectory& dir, std::string_view name, L
   entry.links_are_all_names = layer > range_.first || indexed_.empty();
   if (below && sys::device_of(entry.st) == provider.device) {
     const IndexKey key{provider.fsid, entry.st.stx_ino};
-    if (indexed_.contains(key)) {
+    if (std::binary_search(indexed_.begin(), indexed_.end(), key)) {
       entry.index_name = format_index_name(key);
       const sys::At copy{range_.index, entry.index_name->c_str()};
       LFS_ASSIGN(entry.st, sys::stat_at(copy));
@@ -112,25 +127,17 @@ Result<ViewEntry> MergedView::entry(ViewDirectory& dir, std::string_view name, L
 }
 
 Result<std::optional<ViewEntry>> MergedView::find(ViewDirectory& dir, std::string_view name) const {
-  const bool by_attribute = std::any_of(dir.sources().begin(), dir.sources().end(),
-                                        [](const DirSource& s) { return s.xattr_whiteouts; });
-  if (by_attribute) {
-    // A walk by name takes a whiteout by attribute for a file.
-    LFS_ASSIGN(const MergedDirectory listing, list(dir));
-    const auto* listed = listing.visible.find(name);
-    if (listed == nullptr) {
-      return std::optional<ViewEntry>();
-    }
-    LFS_ASSIGN(ViewEntry found,
-               entry(dir, name, listed->layer, (listed->flags & kExistsBelow) != 0));
-    return std::optional<ViewEntry>(std::move(found));
-  }
   const std::string plain(name);
   const std::string marker = std::string(kWhiteoutPrefix) + plain;
   for (const DirSource& source : dir.sources()) {
     LFS_ASSIGN(const int fd, dir.open(source.layer));
     LFS_ASSIGN(const auto st, sys::try_stat_at({fd, plain.c_str()}));
-    if (st && !is_whiteout_device(*st)) {
+    bool is_shown = st && !is_whiteout_device(*st);
+    if (is_shown && source.xattr_whiteouts && S_ISREG(st->stx_mode) && st->stx_size == 0) {
+      LFS_ASSIGN(const bool hides, is_whiteout_by_xattr({fd, plain.c_str()}));
+      is_shown = !hides;
+    }
+    if (is_shown) {
       LFS_ASSIGN(ViewEntry found, entry(dir, name, source.layer, true));
       return std::optional<ViewEntry>(std::move(found));
     }

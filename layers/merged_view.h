@@ -4,7 +4,6 @@
 
 #include <compare>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,6 +13,7 @@
 #include "layers/identity.h"
 #include "layers/layer_stack.h"
 #include "layers/link_index.h"
+#include "layers/merged_names.h"
 
 namespace layerfs {
 
@@ -81,7 +81,12 @@ class MergedView {
   const ViewEntry& root() const { return root_; }
   ViewDirectory directory(const ViewEntry& entry) const { return {*stack_, entry.sources}; }
 
-  // The names of those sources whose layers are in [from, to); upper_whiteouts holds the
+  // The names of those sources whose layers are in [from, to), at most `most` entries.
+  Result<std::unique_ptr<MergedNames>, Failure> names(ViewDirectory& dir, LayerIndex from,
+                                                      LayerIndex to, SortSpace& space,
+                                                      std::string_view path,
+                                                      std::uint64_t most = UINT64_MAX) const;
+  // The same in memory, to look names up; upper_whiteouts holds the
   // whiteouts of all of them.
   Result<MergedDirectory> list(ViewDirectory& dir, LayerIndex from, LayerIndex to) const;
   Result<MergedDirectory> list(ViewDirectory& dir) const {
@@ -97,15 +102,17 @@ class MergedView {
   // Of an object found in `dir`. Valid while `dir` is open.
   Result<sys::At> at(ViewDirectory& dir, const ViewEntry& entry) const;
 
-  // Inodes of the index, for those who must find all their names.
-  const std::set<IndexKey>& indexed() const { return indexed_; }
+  // Inodes of the index, for those who must find all their names; in order.
+  const std::vector<IndexKey>& indexed() const { return indexed_; }
   int index() const { return range_.index; }
 
  private:
+  Result<std::vector<MergeInput>> inputs(ViewDirectory& dir, LayerIndex from, LayerIndex to) const;
+
   const LayerStack* stack_ = nullptr;
   ViewRange range_;
   ViewEntry root_;
-  std::set<IndexKey> indexed_;
+  std::vector<IndexKey> indexed_;
 };
 
 // One object of a view with what is read of it, each part read once, when first asked for.

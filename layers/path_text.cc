@@ -48,4 +48,18 @@ std::string join(std::string_view dir, std::string_view name) {
   return path;
 }
 
+Failure cannot_read(std::string_view path, Errno error) {
+  std::string message = "cannot read '/" + std::string(path) + "': " + describe(error);
+  if (error.value() == ENODATA) {
+    message = "'/" + std::string(path) +
+              "' is here with its attributes only, and no layer below has its data; give also the "
+              "layers that it was copied up from";
+  } else if (is_not_permitted(error)) {
+    message += "; read the layers as root, or in the user namespace that they belong to";
+  } else if (error.value() == EIO) {
+    message += "; a layer is damaged, or changed while it was read";
+  }
+  return {message};
+}
+
 }  // namespace layerfs

@@ -32,4 +32,7 @@ std::string join(const std::vector<std::string>& components);
 // "dir/name"; `name` alone if `dir` is empty, `dir` alone if `name` is.
 std::string join(std::string_view dir, std::string_view name);
 
+// How a failure to read what is at `path` of a merged tree is told.
+Failure cannot_read(std::string_view path, Errno error);
+
 }  // namespace layerfs

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include <map>
+#include <set>
 #include <utility>
 
 #include "layers/path_text.h"

@@ -7,6 +7,7 @@
 
 #include "layers/identity.h"
 #include "layers/object_compare.h"
+#include "layers/path_text.h"
 #include "layers/sys/syscalls.h"
 #include "whiteout/marks.h"
 
@@ -114,13 +115,10 @@ Fallible<void> LayerWriter::add_object(const std::string& path, ViewObject& obje
   entry.mtime = stored_time(source.st.stx_mtime);
   newest_ = std::max<std::int64_t>(newest_.value_or(entry.mtime.tv_sec), entry.mtime.tv_sec);
   if (source.may_be_linked()) {
-    const auto [linked, is_new] = linked_.try_emplace(source.link_key(), Linked{path});
-    if (!is_new) {
+    LFS_ASSIGN(auto first, first_name(source, path));
+    if (first) {
       entry.type = TarType::HardLink;
-      entry.link_target = linked->second.first_name;
-      if (++linked->second.names == source.st.stx_nlink && source.links_are_all_names) {
-        linked_.erase(linked);
-      }
+      entry.link_target = std::move(*first);
       return write_header(entry);
     }
   }
@@ -147,6 +145,30 @@ Fallible<void> LayerWriter::add_object(const std::string& path, ViewObject& obje
   LFS_TRY(add_xattrs(path, object, entry));
   LFS_TRY(write_header(entry));
   return entry.size > 0 ? add_data(path, object) : Fallible<void>();
+}
+
+// Under which name the object is in the tar; nullopt: it is not yet, and will be as `path`.
+Fallible<std::optional<std::string>> LayerWriter::first_name(const ViewEntry& source,
+                                                             const std::string& path) {
+  using Name = std::optional<std::string>;
+  const SpillKey object = spill_key(source.link_key());
+  LFS_ASSIGN(auto linked, linked_.find(object));
+  if (!linked) {
+    if (linked_.size() == 0) {
+      first_names_.cut(0);
+    }
+    LFS_TRY(linked_.set(object, {first_names_.size(), static_cast<std::uint32_t>(path.size()), 1}));
+    LFS_TRY(first_names_.append(path));
+    return Name();
+  }
+  std::string first(linked->size, '\0');
+  LFS_TRY(first_names_.read(linked->at, first.data(), first.size()));
+  if (++linked->names == source.st.stx_nlink && source.links_are_all_names) {
+    LFS_TRY(linked_.erase(object));
+  } else {
+    LFS_TRY(linked_.set(object, *linked));
+  }
+  return Name(std::move(first));
 }
 
 Fallible<void> LayerWriter::add_xattrs(const std::string& path, ViewObject& object,

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "layers/change_walk.h"
+#include "layers/link_tally.h"
 #include "tools/oci/byte_sink.h"
 #include "tools/oci/tar_header.h"
 
@@ -60,6 +60,7 @@ class LayerWriter {
  private:
   Fallible<void> add_whiteout(const std::string& path);
   Fallible<void> add_object(const std::string& path, ViewObject& object);
+  Fallible<std::optional<std::string>> first_name(const ViewEntry& source, const std::string& path);
   Fallible<void> add_xattrs(const std::string& path, ViewObject& object, TarEntry& entry);
   Fallible<void> add_data(const std::string& path, ViewObject& object);
   Fallible<void> write_header(const TarEntry& entry);
@@ -75,10 +76,12 @@ class LayerWriter {
   std::optional<std::int64_t> newest_;
   // Of objects with several names, those that may have further ones.
   struct Linked {
-    std::string first_name;
-    std::uint32_t names = 1;  // so far
+    std::uint64_t at;  // of its first name, in first_names_
+    std::uint32_t size;
+    std::uint32_t names;  // so far
   };
-  std::map<LinkKey, Linked> linked_;
+  SpillTable<Linked> linked_;
+  SpillLog first_names_;
   std::vector<Loss> losses_;
 };
 

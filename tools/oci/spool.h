@@ -4,9 +4,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <string>
 
-#include "layers/sys/unique_fd.h"
+#include "layers/sys/temporary_file.h"
 #include "tools/oci/byte_sink.h"
 
 namespace layerfs::oci {
@@ -22,12 +21,10 @@ class Spool : public BlockSink {
   Fallible<void> copy_to(BlockSink& to, const std::function<Fallible<void>()>& progress);
 
  private:
-  Spool(UniqueFd fd, std::string dir);
+  explicit Spool(sys::TemporaryFile file);
   Fallible<void> flush();
-  Failure failure(Errno error) const;
 
-  UniqueFd fd_;
-  std::string dir_;
+  sys::TemporaryFile file_;
   std::unique_ptr<char[]> block_;
   std::size_t used_ = 0;
   std::uint64_t size_ = 0;  // what is in the file

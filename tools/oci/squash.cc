@@ -95,29 +95,33 @@ class MarkCopier {
 
   Fallible<void> copy(const ViewEntry& entry, const std::string& path) {
     ViewDirectory dir = view_.directory(entry);
-    const auto listing = view_.list(dir);
+    LFS_ASSIGN(const auto names,
+               view_.names(dir, view_.first(), view_.stack().size(), space_, path));
     auto out = sys::open_beneath(out_, path, O_PATH | O_DIRECTORY);
-    if (!listing || !out) {
-      return unreadable(path, listing ? out.error() : listing.error());
-    }
-    const auto times = sys::KeptTimes::of(out->get());
+    const auto times = out ? sys::KeptTimes::of(out->get()) : Result<sys::KeptTimes>(out.error());
     if (!times) {
       return unreadable(path, times.error());
     }
     LFS_TRY(copy_opaque(dir, out->get(), path));
-    for (const std::string& name : listing->upper_whiteouts) {
-      const auto* shown = listing->visible.find(name);
-      const auto done = shown == nullptr        ? marks_.make_whiteout(out->get(), name)
-                        : shown->type == DT_DIR ? set_opaque(marks_, {out->get(), name.c_str()})
-                                                : Status();
-      if (!done) {
-        return unreadable(join(path, name), done.error());
-      }
-    }
+    LFS_TRY(for_each(
+        *names, [&](const MergedName& name) { return hide_below(dir, name, out->get(), path); }));
     if (const auto restored = times->restore(); !restored) {
       return unreadable(path, restored.error());
     }
-    return copy_below(dir, *listing, out->get(), path);
+    names->rewind();
+    return for_each(*names, [&](const MergedName& name) -> Fallible<void> {
+      if (!is_directory(name)) {
+        return {};
+      }
+      const auto below = view_.entry(dir, name.name, name.layer, name.exists_below);
+      const std::string its_path = join(path, name.name);
+      if (!below) {
+        return unreadable(its_path, below.error());
+      }
+      dir.close();
+      names->rest();
+      return copy(*below, its_path);
+    });
   }
 
  private:
@@ -132,30 +136,37 @@ class MarkCopier {
     return set ? Fallible<void>() : unreadable(path, set.error());
   }
 
-  Fallible<void> copy_below(ViewDirectory& dir, const MergedDirectory& listing, int out,
-                            const std::string& path) {
-    std::vector<ViewEntry> directories;
-    Fallible<void> failed;
-    listing.visible.for_each_after(0, [&](const DirectoryListing::Entry& listed) {
-      if (listed.type == DT_DIR) {
-        auto found =
-            view_.entry(dir, listed.name, listed.layer, (listed.flags & kExistsBelow) != 0);
-        failed = found ? hide_what_a_file_hides(dir, *found, out, path)
-                       : unreadable(join(path, listed.name), found.error());
-        if (failed) {
-          directories.push_back(std::move(*found));
-        }
+  static bool is_directory(const MergedName& name) { return name.is_shown && name.type == DT_DIR; }
+
+  template <class F>
+  static Fallible<void> for_each(MergedNames& names, F f) {
+    for (;;) {
+      LFS_ASSIGN(const auto name, names.next());
+      if (!name) {
+        return {};
       }
-      return failed.ok();
-    });
-    if (!failed) {
-      return failed.error();
+      LFS_TRY(f(*name));
     }
-    dir.close();
-    for (const ViewEntry& entry : directories) {
-      LFS_TRY(copy(entry, join(path, entry.name)));
+  }
+
+  Fallible<void> hide_below(ViewDirectory& dir, const MergedName& listed, int out,
+                            const std::string& path) {
+    const std::string name(listed.name);
+    Status done;
+    if (listed.has_whiteout && !listed.is_shown) {
+      done = marks_.make_whiteout(out, name);
+    } else if (listed.has_whiteout && is_directory(listed)) {
+      done = set_opaque(marks_, {out, name.c_str()});
     }
-    return {};
+    if (!done) {
+      return unreadable(join(path, name), done.error());
+    }
+    if (!is_directory(listed) || dir.sources().size() == 1) {
+      return {};
+    }
+    const auto entry = view_.entry(dir, name, listed.layer, listed.exists_below);
+    return entry ? hide_what_a_file_hides(dir, *entry, out, path)
+                 : unreadable(join(path, name), entry.error());
   }
 
   // A file under the directory, in a layer between, ends the merging too.
@@ -183,6 +194,7 @@ class MarkCopier {
   const MergedView& view_;
   int out_;
   const MarkWriter& marks_;
+  SortSpace space_;
 };
 
 Fallible<Squashed> fill(const MergedView& nothing, const MergedView& view, int out,

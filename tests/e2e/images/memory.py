@@ -8,6 +8,8 @@ import subprocess
 from skip import Skip
 
 ENTRIES = 100_000
+# Enough that what holds the names of one directory, or of all linked files, exceeds the limit.
+MANY = 200_000
 MIB = 1 << 20
 
 
@@ -29,8 +31,13 @@ def files(root):
 
 
 def one_folder(root):
-    for number in range(ENTRIES):
+    for number in range(MANY):
         touch(root / f"the-name-number-{number}")
+
+
+def one_folder_of_deletions(root):
+    for number in range(MANY):
+        os.mknod(root / f"the-name-number-{number}", stat.S_IFCHR, 0)
 
 
 def folders(root):
@@ -55,8 +62,8 @@ def links(root):
 
 def far_links(root):
     """Five names of each file, with all other files between them."""
-    paths = [path for _, path in in_folders(root)]
-    count = ENTRIES // 5
+    paths = [path for _, path in in_folders(root, MANY)]
+    count = MANY // 5
     for number, path in enumerate(paths):
         if number < count:
             touch(path)
@@ -64,30 +71,31 @@ def far_links(root):
             os.link(paths[number % count], path)
 
 
-# What grows with the number of entries at all: the names of the directory at hand, and the
-# first names of files that have more.
-LIMITS = {files: 24, folders: 24, deletions: 24, links: 24, one_folder: 40, far_links: 40}
+# What is made, over what.
+TREES = {files: None, folders: None, deletions: files, links: None, one_folder: None,
+         one_folder_of_deletions: one_folder, far_links: None}
+LIMIT = 24
 
 
 def memory(tools):
-    """Of 10^5 entries commit and unpack hold few in memory."""
+    """However many entries there are, commit, unpack and squash hold few in memory."""
     if tools.run("grep", "-q", "__asan_init", tools.binaries / "layerfs", check=False).returncode == 0:
         raise Skip("a sanitizer takes memory of its own")
     work = tools.work / "ram"
     work.mkdir()
-    for make, limit in LIMITS.items():
+    for make in TREES:
         tools.run("mount", "-t", "tmpfs", "tmpfs", work)
         try:
             peaks = peaks_of(tools, work, make)
         finally:
             tools.run("umount", work)
         print(f"{make.__name__}: " + ", ".join(f"{name} {size / MIB:.0f} MiB" for name, size in peaks.items()))
-        if max(peaks.values()) > limit * MIB:
-            raise RuntimeError(f"{make.__name__}: more than {limit} MiB")
+        if max(peaks.values()) > LIMIT * MIB:
+            raise RuntimeError(f"{make.__name__}: more than {LIMIT} MiB")
 
 
 def peaks_of(tools, work, make):
-    makers = [files, deletions] if make is deletions else [make]
+    makers = [make] if TREES[make] is None else [TREES[make], make]
     (work / "empty").mkdir()
     for maker in makers:
         (work / maker.__name__).mkdir()
@@ -97,7 +105,7 @@ def peaks_of(tools, work, make):
             os._exit(0)
         if os.wait()[1] != 0:
             raise RuntimeError(f"cannot make {maker.__name__}")
-    tree, below = work / make.__name__, work / ("files" if make is deletions else "empty")
+    tree, below = work / make.__name__, work / (TREES[make].__name__ if TREES[make] else "empty")
     return {"commit": peak(tools, "commit", tree, "--lower", below, "-o", work / "layer.tar"),
             "unpack": peak(tools, "unpack", work / "layer.tar", work / "store", "--volatile"),
             "squash": peak(tools, "squash", f"{tree}:{below}", work / "squashed")}

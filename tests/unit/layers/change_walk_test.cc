@@ -7,6 +7,7 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 
+#include "layers/path_text.h"
 #include "tests/testlib/tree_maker.h"
 
 using namespace layerfs;
@@ -245,6 +246,8 @@ TEST_CASE("two stacks without a common layer are compared whole") {
   const auto now = MergedView::open(now_stack, {});
   REQUIRE((before && now));
   CHECK(walk(*before, *now, {}) == Lines{"C d", "D d/gone", "A d/y", "A e"});
+  // The other way round the stack that is left has more layers.
+  CHECK(walk(*now, *before, {}) == Lines{"C d", "A d/gone", "D d/y", "D e"});
 }
 
 TEST_CASE("over no layer at all everything is added") {
@@ -312,6 +315,48 @@ TEST_CASE("a changed copy in the index shows under the names that only a lower h
     make_tree(dir / "index", {name + "=1"});
     CHECK(changes({dir / "u", dir / "l"}, opaque(), index->get()) == Lines{});
   }
+}
+
+TEST_CASE("the order of names that come late does not depend on inode numbers") {
+  for (const bool a_first : {true, false}) {
+    const TempDir dir;
+    make_tree(dir / "l", {"a1=1", "a2==a1", "b1=1", "b2==b1"});
+    make_tree(dir / "u", {});
+    const LayerStack stack = stack_of({dir / "u", dir / "l"});
+    for (const char* file : {a_first ? "a1" : "b1", a_first ? "b1" : "a1"}) {
+      const auto lower = sys::stat_at({AT_FDCWD, (dir / "l/" + file).c_str()});
+      REQUIRE(lower);
+      make_tree(dir / "index",
+                {format_index_name({stack.at(1).fsid, lower->stx_ino}) + "=changed"});
+    }
+    const auto index = sys::open_path(dir / "index", O_RDONLY | O_DIRECTORY);
+    REQUIRE(index);
+    CHECK(changes({dir / "u", dir / "l"}, {}, index->get()) ==
+          Lines{"C a1 content", "C b1 content", "C a2 content", "C b2 content"});
+  }
+}
+
+TEST_CASE("few and many changes in a large directory are found alike") {
+  const TempDir dir;
+  std::vector<std::string> lower;
+  for (int i = 1000; i < 3000; ++i) {
+    lower.push_back("d/" + std::to_string(i) + "=1");
+  }
+  make_tree(dir / "l", lower);
+  Lines expected = {"C d"};
+  std::vector<std::string> upper;
+  const auto change = [&](int from, int to) {
+    for (int i = from; i < to; ++i) {
+      const std::string name = std::to_string(i);
+      const bool gone = i % 3 == 0;
+      upper.push_back(gone ? "d/.wh." + name + "=" : "d/" + name + "=22");
+      expected.push_back(gone ? "D d/" + name : "C d/" + name + " content");
+    }
+    make_tree(dir / "u", upper);
+    CHECK(changes({dir / "u", dir / "l"}) == expected);
+  };
+  change(1500, 1520);
+  change(1520, 2900);
 }
 
 TEST_CASE("a name outside of a moved directory is reported with its object inside") {
