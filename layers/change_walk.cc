@@ -129,7 +129,8 @@ class Walk {
   Result<ChangedParts> compare(ViewObject& now, ViewObject& before) const {
     return compare_objects(now, before, {options_.exact_content, shared_});
   }
-  // A copy in the index that nobody named would be missed under its other names.
+  // A copy in the index that nobody named would be missed under its other names. Of a layer
+  // that is under another one no mount reads an index: there the lower file shows.
   Outcome check_counted(Frame& frame, const ViewEntry& entry) const;
   Outcome announce_parents();
   Outcome announce(std::string_view path);
@@ -196,8 +197,8 @@ Outcome Walk::read_names(Frame& frame) {
   frame.pass = options_.deletions_first ? Pass::Deleted : Pass::All;
   if (frame.before && (!frame.aligned || count > kMostProbes)) {
     const std::uint64_t most = frame.aligned ? count * kListedForOne : UINT64_MAX;
-    LFS_ASSIGN(auto below, before_.names(frame.before_dir, before_.first(),
-                                         before_.stack().size(), space_, path_, most));
+    LFS_ASSIGN(auto below, before_.names(frame.before_dir, before_.first(), before_.stack().size(),
+                                         space_, path_, most));
     frame.before_names = NameStream(std::move(below));
   }
   return {};
@@ -369,7 +370,8 @@ Outcome Walk::one_directory(Frame& frame, ViewEntry entry, std::optional<ViewEnt
 }
 
 Outcome Walk::check_counted(Frame& frame, const ViewEntry& entry) const {
-  if (!shared_ || entry.layer >= split_ || now_.index() >= 0) {
+  const bool may_have_index = entry.layer == 0 && split_ > 0 && now_.stack().size() > 1;
+  if (!may_have_index || now_.index() >= 0) {
     return {};
   }
   LFS_ASSIGN_AT(const sys::At at, path_, now_.at(frame.now_dir, entry));

@@ -298,6 +298,16 @@ TEST_CASE("a changed copy in the index shows under the names that only a lower h
     CHECK(lines[0].find("'/d/a'") != std::string::npos);
     CHECK(lines[0].find("--work") != std::string::npos);
   }
+  SECTION("under another layer it shows nowhere else, as in a mount") {
+    make_tree(dir / "t", {"c=changed"});
+    CHECK(changes({dir / "t", dir / "u", dir / "l"}) == Lines{"C c content"});
+    const LayerStack all = stack_of({dir / "t", dir / "u", dir / "l"});
+    const auto now = MergedView::open(all, {});
+    const auto nothing = MergedView::open(all, {3, -1});
+    REQUIRE((now && nothing));
+    CHECK(walk(*nothing, *now, {}) ==
+          Lines{"A ", "A c", "A d", "A d/a", "A deep", "A deep/er", "A deep/er/b", "A other"});
+  }
   const auto index = sys::open_path(dir / "index", O_RDONLY | O_DIRECTORY);
   REQUIRE(index);
   SECTION("names come late") {
