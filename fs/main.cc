@@ -63,20 +63,7 @@ bool report(UniqueFd& status, const nlohmann::json& line) {
   return heard;
 }
 
-// The parent's exit is what a shell that started it waits for; stdio goes only when the
-// mount answers, so that errors before it are seen.
-bool leave_terminal() {
-  const pid_t child = ::fork();
-  if (child < 0) {
-    return false;
-  }
-  if (child > 0) {
-    ::_exit(0);
-  }
-  ::setsid();
-  return true;
-}
-
+// Only when the mount answers, so that errors before it are seen.
 void drop_stdio() {
   const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   for (int fd = 0; fd <= 2; ++fd) {
@@ -96,8 +83,9 @@ int run(UniqueFd config_fd, UniqueFd status) {
     return fail("layerfsd got a configuration it does not understand: " + why +
                 "; install layerfs and layerfsd of one version");
   }
-  if (!config->foreground && !leave_terminal()) {
-    return fail("cannot start a background process: " + layerfs::describe(layerfs::Errno(errno)));
+  if (!config->foreground) {
+    // What started this process ends or wants it as a child: a fork would only cost time.
+    ::setsid();
   }
   if (const auto logging = layerfs::start_logging(*config); !logging) {
     return fail(logging.error().message);

@@ -290,10 +290,6 @@ Outcome<int> start_daemon(const MountConfig& config, const DaemonStart& start) {
   if (config.foreground) {
     return follow_in_foreground(pid, signals);
   }
-  // What was started has left its work to a child; not to be left as a zombie.
-  if (const auto process = open_process(pid); process && wait_for_end(*process, kGrace)) {
-    ::waitpid(pid, nullptr, WNOHANG);
-  }
   return 0;
 }
 

@@ -29,8 +29,8 @@ std::function<void(const std::string&)> notes_to(const Streams& streams, const s
 
 // Starts the daemon with `config` and waits for its word. A mount at the mount point whose
 // daemon is gone, which answers ENOTCONN to everything, is taken away first. In the background: 0,
-// once the mount answers and the kernel shows it at the mount point. In the foreground: what the
-// daemon exits with; SIGINT, SIGTERM, SIGHUP and SIGQUIT are handed on to it.
+// once the mount answers and the kernel shows it at the mount point; the daemon is a child. In the
+// foreground: what the daemon exits with; SIGINT, SIGTERM, SIGHUP and SIGQUIT are handed on to it.
 // ENSURES: on failure, and when a signal ends the wait, neither daemon nor mount is left.
 Outcome<int> start_daemon(const MountConfig& config, const DaemonStart& start);
 

@@ -53,9 +53,6 @@ void say(int fd, const std::string& text) {
 }
 
 void go_into_background() {
-  if (::fork() != 0) {
-    ::_exit(0);
-  }
   ::setsid();
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   for (int fd = 0; fd < 3; ++fd) {
