@@ -14,6 +14,7 @@
 #include "tools/run/children.h"
 #include "tools/run/exit_code.h"
 #include "tools/run/id_map.h"
+#include "tools/run/resident.h"
 
 namespace layerfs::run {
 namespace {
@@ -121,6 +122,7 @@ void Follower::hear() {
       break;
     case Word::Started:
       started_();
+      release_code();
       break;
     case Word::Report:
       take_report(*message);

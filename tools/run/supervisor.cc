@@ -30,6 +30,7 @@
 #include "tools/run/net_rate.h"
 #include "tools/run/pasta.h"
 #include "tools/run/procfs/proc_files.h"
+#include "tools/run/resident.h"
 #include "tools/run/state.h"
 
 namespace layerfs::run {
@@ -306,6 +307,7 @@ class Supervisor {
                                config()};
     ignore(write_state(start_.places.state, state), "the container runs, but cannot be listed");
     start_.channel.send(Word::Started, container_);
+    release_code();
   }
 
   void take_end(Ending& ending) {
