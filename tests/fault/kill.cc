@@ -20,6 +20,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kHang = 60s;
 constexpr std::size_t kRoundsOfOneUpper = 25;
+constexpr std::uint64_t kMostSteps = 400;
 
 void append(std::vector<std::string>& lines, const std::string& when,
             const std::vector<std::string>& more) {
@@ -28,9 +29,10 @@ void append(std::vector<std::string>& lines, const std::string& when,
   }
 }
 
-// Runs the workers and kills the daemon after `pause`. Returns what went wrong before that.
+// Runs the workers and kills the daemon after so many of their steps, which a busy machine
+// does too. Returns what went wrong before that.
 std::vector<std::string> load_and_kill(Mount& mount, Load& load, const std::string& root,
-                                       std::uint64_t seed, std::chrono::microseconds pause) {
+                                       std::uint64_t seed, std::uint64_t steps) {
   std::vector<pid_t> workers;
   for (unsigned worker = 0; worker < Load::kWorkers; ++worker) {
     const pid_t child = ::fork();
@@ -40,7 +42,11 @@ std::vector<std::string> load_and_kill(Mount& mount, Load& load, const std::stri
     }
     workers.push_back(child);
   }
-  std::this_thread::sleep_for(pause);
+  const std::uint64_t enough = load.steps() + steps;
+  const auto deadline = std::chrono::steady_clock::now() + 5s;
+  while (load.steps() < enough && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(100us);
+  }
   std::vector<std::string> lines;
   if (mount.ended()) {
     lines.emplace_back("the daemon ended by itself");
@@ -89,8 +95,8 @@ int kill_at_random(const std::string& base, const Variant& variant, std::size_t 
       {
         Mount mount(config, base, Watch::Free);
         const Watchdog watchdog(mount.pid(), kHang);
-        lines = load_and_kill(mount, load, stack.root(), random(),
-                              std::chrono::microseconds(random() % 100000));
+        const std::uint64_t workers_seed = random();
+        lines = load_and_kill(mount, load, stack.root(), workers_seed, random() % kMostSteps);
       }
       Mount mount(config, base, Watch::Free);
       const Watchdog watchdog(mount.pid(), kHang);
