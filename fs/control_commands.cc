@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "fs/privileges.h"
 #include "layers/path_text.h"
 
 namespace layerfs {
@@ -59,6 +60,7 @@ json stats(const ControlState& state) {
   const auto nodes = fs.node_usage();
   const auto listings = fs.listing_usage();
   const CopyUpCounters& copied = fs.copied_up();
+  const Privileges held = privileges();
   const std::chrono::duration<double> uptime = std::chrono::steady_clock::now() - state.started;
   return {{"version", LAYERFS_VERSION},
           {"pid", ::getpid()},
@@ -76,6 +78,8 @@ json stats(const ControlState& state) {
           {"xattr", name_of(state.layers.xattrs)},
           {"override_stat", state.layers.overrides},
           {"threads", state.threads},
+          {"capabilities", held.capabilities},
+          {"no_new_privs", held.no_new_privileges},
           {"uptime_s", uptime.count()},
           {"requests", requests_of(context.statistics)},
           {"caches",

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 
 #include "fs/control_commands.h"
@@ -21,6 +22,7 @@
 #include "fs/fuse_session.h"
 #include "fs/layer_setup.h"
 #include "fs/passthrough.h"
+#include "fs/privileges.h"
 
 namespace layerfs {
 namespace {
@@ -247,6 +249,11 @@ Result<void, Failure> Session::run(const std::function<bool()>& on_ready) {
     return Failure{"cannot give threads a umask of their own: " + describe(own.error()) +
                    "; allow unshare(CLONE_FS)"};
   }
+  // Before there are threads, each of which has its own.
+  if (const auto dropped = drop_privileges(); !dropped) {
+    spdlog::warn("privileges that are not needed cannot be given up: {}",
+                 describe(dropped.error()));
+  }
   sigset_t signals;
   sigemptyset(&signals);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) {
@@ -279,6 +286,9 @@ Result<void, Failure> Session::run(const std::function<bool()>& on_ready) {
                context.settings.io == IoMode::Passthrough ? "passthrough" : "cached",
                fuse_pkgversion(), context.proto_major, context.proto_minor,
                state.layers.form == WhiteoutForm::Overlay ? "overlay" : "oci", state.threads);
+  const Privileges held = privileges();
+  spdlog::info("privileges: {}; {}", fmt::join(held.capabilities, ","),
+               held.no_new_privileges ? "no_new_privs" : "without no_new_privs, for fusermount3");
   state.in_use = on_ready();
   if (!state.in_use) {
     unmount(state.layers.mountpoint);

@@ -64,6 +64,21 @@ void line(std::string& out, const std::string& label, const std::string& value) 
   }
 }
 
+std::string privileges(const json& stats) {
+  std::string names;
+  const auto held = stats.find("capabilities");
+  if (held == stats.end() || !held->is_array()) {
+    return names;  // of a daemon that does not tell
+  }
+  for (const json& name : *held) {
+    names +=
+        (names.empty() ? "" : " ") + (name.is_string() ? name.get<std::string>() : name.dump());
+  }
+  const auto fixed = stats.find("no_new_privs");
+  return (names.empty() ? "no capabilities" : names) +
+         (fixed != stats.end() && *fixed == true ? ", no_new_privs" : "");
+}
+
 std::string heading(const json& stats) {
   std::string out = text(stats, "mountpoint") + ": layerfs " + text(stats, "version");
   const std::string pid = text(stats, "pid");
@@ -251,6 +266,7 @@ std::string stats_table(const json& stats, const StatsView& view) {
   line(out, "storage",
        pairs(stats,
              {{"whiteout", "whiteout"}, {"xattr", "xattr"}, {"override_stat", "override_stat"}}));
+  line(out, "privileges", privileges(stats));
   return out + "\n" + requests(stats, view) + "\n" + caches(stats);
 }
 
