@@ -279,7 +279,7 @@ void FileSystem::forget(NodeId node, std::uint64_t count) {
       const sys::At parked{writable(left.layer)->workdir().fd(), left.parked_name.c_str()};
       // Whiteouts may be left in a directory; mostly it is empty.
       if (!left.is_dir || !sys::unlink_at(parked, sys::UnlinkKind::Directory)) {
-        ignore(sys::remove_tree(parked), "work/ is swept at the next mount");
+        ignore(sys::remove_nameless(parked), "work/ is swept at the next mount");
       }
     }
   }

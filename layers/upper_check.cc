@@ -88,7 +88,7 @@ class Check {
     for (const std::string& name : names) {
       if (name != kIncompat) {
         LFS_TRY(found(Trouble::Leftover, name, [&] {
-          return sys::remove_tree({checked_.work, name.c_str()});
+          return sys::remove_nameless({checked_.work, name.c_str()});
         }));
         continue;
       }

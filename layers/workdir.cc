@@ -48,7 +48,7 @@ Status empty(int dir) {
     names.emplace_back(entry->name);
   }
   for (const std::string& name : names) {
-    LFS_TRY(sys::remove_tree({fd.get(), name.c_str()}));
+    LFS_TRY(sys::remove_nameless({fd.get(), name.c_str()}));
   }
   return {};
 }

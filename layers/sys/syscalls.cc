@@ -313,33 +313,6 @@ Status check_writable_directory(int dir) {
   return status_of(::faccessat(dir, ".", W_OK | X_OK, AT_EACCESS));
 }
 
-Status remove_tree(At at) {
-  if (::unlinkat(at.dir, at.name, 0) == 0) {
-    return {};
-  }
-  if (errno != EISDIR && errno != EPERM) {
-    return Errno::last();
-  }
-  auto fd = open_at(at, O_RDONLY | O_DIRECTORY);
-  if (!fd) {
-    return fd.error();
-  }
-  // Names first: some filesystems skip entries when a directory shrinks under a reader.
-  std::vector<std::string> names;
-  DirReader reader(fd->get());
-  for (;;) {
-    LFS_ASSIGN(auto entry, reader.next());
-    if (!entry) {
-      break;
-    }
-    names.emplace_back(entry->name);
-  }
-  for (const std::string& name : names) {
-    LFS_TRY(remove_tree(At{fd->get(), name.c_str()}));
-  }
-  return unlink_at(at, UnlinkKind::Directory);
-}
-
 Status reserve_descriptors(std::size_t count) {
   LFS_ASSIGN(const UniqueFd any, open_path("/", O_PATH | O_DIRECTORY));
   const UniqueFd last(::fcntl(any.get(), F_DUPFD_CLOEXEC, static_cast<int>(count) - 1));

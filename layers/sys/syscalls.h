@@ -164,6 +164,10 @@ Status check_writable_directory(int dir);
 // Removes `at` and all below it, one filesystem only, following nothing.
 Status remove_tree(At at);
 
+// As above, for what nobody can name any more: an inode flag (immutable, append-only) that forbids
+// it is cleared first.
+Status remove_nameless(At at);
+
 // Makes room for descriptors below `count` in the process's table. In a process of several
 // threads each doubling of that table waits for a grace period of RCU, milliseconds (Linux,
 // fs/file.c, expand_fdtable), so it is to be done while there is one.

@@ -1,5 +1,7 @@
 // Files without a name that somebody has open.
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -209,4 +211,29 @@ TEST_CASE("nothing is left in the work directory of files deleted while open") {
   ::close(b);
   mount.unmount();
   CHECK(run("find " + mount.base() + " -type f ! -path \"*/l0/*\"").output.empty());
+}
+
+TEST_CASE("a deleted file that is made immutable while open is not left in the work directory") {
+  const std::string io = GENERATE(from_range(io_modes()));
+  const bool crash = GENERATE(false, true);
+  CAPTURE(io, crash);
+  TestMount mount;
+  mount.mount("--io " + io);
+  write_file(mount.at("a"), "data");
+  const int a = open_at(mount.at("a"), O_RDWR);
+  REQUIRE(::unlink(mount.at("a").c_str()) == 0);
+  int flags = FS_IMMUTABLE_FL | FS_APPEND_FL;
+  REQUIRE(::ioctl(a, FS_IOC_SETFLAGS, &flags) == 0);
+  const auto left = [&] { return run("find " + mount.base() + " -type f").output; };
+  CHECK_FALSE(left().empty());
+  if (crash) {
+    run("kill -9 $(layerfs stats --json " + mount.at("") + " | jq .pid); umount -l " +
+        mount.at(""));
+    ::close(a);
+    mount.mount("--io " + io);
+  } else {
+    ::close(a);
+  }
+  mount.unmount();
+  CHECK(left().empty());
 }
