@@ -106,7 +106,12 @@ Status WritableLayer::copy_attributes(const CopySource& source, const Identity& 
     // Where the process may not set security attributes the kernel would not have
     // honoured them for it either; anything else lost is wrong data.
     const bool may_lack = name.starts_with("security.") && overrides_;
-    if (!set && !(may_lack && (is_not_permitted(set.error()) || is_unsupported(set.error())))) {
+    // A layer without attributes could not take the file at all. Overlayfs leaves the same out
+    // (Linux fs/overlayfs/copy_up.c: ovl_copy_xattr, ovl_must_copy_xattr).
+    const bool cannot_have = !set && set.error().value() == EOPNOTSUPP && !marks_.has_xattrs() &&
+                             (name.starts_with("user.") || name.starts_with("trusted."));
+    if (!set && !cannot_have &&
+        !(may_lack && (is_not_permitted(set.error()) || is_unsupported(set.error())))) {
       return set.error();
     }
   }
