@@ -113,6 +113,13 @@ Result<std::unique_ptr<WritableLayer>, Failure> open_writable(const MountConfig&
                              "--whiteout and --xattr forms; leave them at auto"
                            : describe(marks.error()) + " while trying what it can hold")};
   }
+  const auto deletes = marks->form() == WhiteoutForm::DotWh ? holds_dot_wh(work.fd()) : true;
+  if (!deletes || !*deletes) {
+    return Failure{"upper directory " + layer.path + ": " +
+                   (!deletes ? describe(deletes.error()) + " while trying what it can hold"
+                             : "it can hold no whiteouts, as directories of another layerfs; use "
+                               "another filesystem")};
+  }
   LFS_ASSIGN(const bool overrides, wants_overrides(config, layer, work));
   if (overrides && !layer.override_mark) {
     // The layer must say so itself, or the next reader takes its owners for true.

@@ -236,6 +236,7 @@ namespace {
 
 constexpr const char* kProbe = "layerfs-probe";
 constexpr const char* kProbeMoved = "layerfs-probe-moved";
+constexpr const char* kProbeDotWh = ".wh.layerfs-probe";
 
 // Some filesystems (virtiofs, FUSE) take the call and store something else, so the
 // result is looked at.
@@ -245,7 +246,7 @@ Result<bool> holds_whiteout_device(sys::At at) {
 }
 
 Status remove_probes(int work) {
-  for (const char* name : {kProbe, kProbeMoved}) {
+  for (const char* name : {kProbe, kProbeMoved, kProbeDotWh}) {
     const auto removed = sys::unlink_at({work, name}, sys::UnlinkKind::File);
     if (!removed && !is_absence(removed.error())) {
       return removed.error();
@@ -322,6 +323,17 @@ Result<MarkWriter> probe_marks(int work, const MarkWishes& wishes) {
   }
   LFS_TRY(remove_probes(work));
   return MarkWriter(form, ns, rename_whiteout);
+}
+
+Result<bool> holds_dot_wh(int work) {
+  LFS_TRY(remove_probes(work));
+  const auto made = sys::mknod_at({work, kProbeDotWh}, S_IFREG | 0644, 0);
+  if (!made && (is_unsupported(made.error()) || is_not_permitted(made.error()))) {
+    return false;
+  }
+  LFS_TRY(made);
+  LFS_TRY(remove_probes(work));
+  return true;
 }
 
 }  // namespace layerfs

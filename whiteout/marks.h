@@ -116,5 +116,7 @@ struct MarkWishes {
 // Finds by trying in the directory `work` what the filesystem can hold. A wish that it
 // cannot hold is EOPNOTSUPP.
 Result<MarkWriter> probe_marks(int work, const MarkWishes& wishes);
+// Whether there can be files .wh.NAME in the directory: another layerfs has none.
+Result<bool> holds_dot_wh(int work);
 
 }  // namespace layerfs
