@@ -211,7 +211,7 @@ def whiteouts_by_attribute(lowers, upper, outside):
         opaque(layer + b"/a", b"x")
         opaque(layer, b"x")
         for name in b"a/b", b"b", b"a/c":
-            os.mknod(layer + b"/" + name)
+            os.mknod(layer + b"/" + name, 0o644)
             os.setxattr(layer + b"/" + name, "user.overlay.whiteout", b"")
         os.symlink(outside.path, layer + b"/s")
         set_attribute(layer + b"/s", "trusted.overlay.whiteout", b"")
@@ -378,4 +378,5 @@ def directories_nobody_may_enter(lowers, upper, outside):
 CASES = [case for case in list(globals().values())
          if callable(case) and getattr(case, "__module__", None) == __name__ and case is not tree]
 # Those that a mount may refuse, all other are there to be used.
+REFUSED_TO_USERS = []
 REFUSED = [overrides_of_a_root, a_work_directory_that_is_elsewhere]

@@ -180,8 +180,19 @@ def redirect(path, value, namespace="trusted.overlay."):
 def metacopy(path, target=None, namespace="trusted.overlay.", size=len(OURS)):
     """A file that is to have the data of what it is redirected to."""
     with ignoring(errno.EEXIST):
-        os.mknod(path)
+        os.mknod(path, 0o644)
     os.truncate(path, size)
     os.setxattr(path, namespace + "metacopy", b"")
     if target is not None:
         set_attribute(path, namespace + "redirect", target)
+
+
+def show_marks_to_users(layer):
+    """Of those that only root sees a copy in the namespace that all see."""
+    for above, folders, files in os.walk(layer):
+        for path in [above, *(above + b"/" + name for name in folders + files)]:
+            with ignoring():
+                for name in os.listxattr(path, follow_symlinks=False):
+                    if name.startswith(NAMESPACES[0]):
+                        value = os.getxattr(path, name, follow_symlinks=False)
+                        set_attribute(path, NAMESPACES[1] + name[len(NAMESPACES[0]):], value)
