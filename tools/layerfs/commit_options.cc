@@ -177,7 +177,8 @@ OptionGroup CommitOptions::image_group() {
             .letter = 'c',
             .value = "INSTRUCTION",
             .help = "Change the image's settings, as a Dockerfile would: CMD, ENTRYPOINT, ENV, "
-                    "EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR. May be repeated.",
+                    "EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME or "
+                    "WORKDIR. May be repeated.",
             .apply = [this](std::string_view text) -> Outcome<void> {
               nlohmann::json unused = nlohmann::json::object();
               if (auto understood = oci::apply_changes(unused, {std::string(text)}); !understood) {
@@ -209,6 +210,13 @@ Outcome<void> CommitOptions::check() const {
     return usage_error(output ? "a layer and an image cannot be made at once"
                               : "it is not said where the layer goes; use -o, --oci, "
                                 "--oci-archive or --docker-archive");
+  }
+  for (const char* other : {".xz", ".txz", ".bz2", ".tbz2", ".lz4", ".lzma", ".zip", ".7z"}) {
+    if (output && !compression && output->ends_with(other)) {
+      return usage_error("'" + *output +
+                         "': such files are not made; name a .tar, .tar.gz or "
+                         ".tar.zst, or say --compression");
+    }
   }
   const bool for_images =
       base || !notes.author.empty() || !notes.message.empty() || !notes.changes.empty();

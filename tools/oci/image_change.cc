@@ -15,7 +15,8 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kKnown =
-    "CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR";
+    "CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME, "
+    "WORKDIR";
 constexpr unsigned kMostPort = 65535;
 
 bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
@@ -264,6 +265,99 @@ Fallible<void> add_volumes(json& config, std::string_view text) {
   return {};
 }
 
+// "1h30m", "500ms", in nanoseconds (Go, time.ParseDuration, without signs).
+std::optional<std::int64_t> parse_duration(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, double>, 6> kUnits = {
+      {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}}};
+  double total = text.empty() ? -1 : 0;
+  while (!text.empty() && total >= 0) {
+    double number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+    const std::string_view name = text.substr(0, text.find_first_of("0123456789."));
+    const auto unit = std::find_if(kUnits.begin(), kUnits.end(),
+                                   [name](const auto& known) { return known.first == name; });
+    const bool good = error == std::errc() && number >= 0 && unit != kUnits.end();
+    total = good ? total + number * unit->second : -1;
+    text.remove_prefix(name.size());
+  }
+  constexpr double kMost = 9.2e18;
+  return total < 0 || total > kMost ? std::nullopt
+                                    : std::optional(static_cast<std::int64_t>(total));
+}
+
+// "NONE", or "[--interval=30s] ... CMD command": not in the OCI specification, but docker's
+// and podman's.
+Fallible<void> set_health_check(json& config, std::string_view text) {
+  json check = json::object();
+  for (;;) {
+    const std::size_t end = std::min(text.find_first_of(" \t"), text.size());
+    const std::string_view word = text.substr(0, end);
+    text = trim(text.substr(end));
+    if (!word.starts_with("--")) {
+      const bool is_none = word == "NONE" && text.empty() && check.empty();
+      if (!is_none && (word != "CMD" || text.empty())) {
+        return Failure{"NONE, or CMD and a command, is expected"};
+      }
+      if (is_none) {
+        check["Test"] = json::array({"NONE"});
+      } else if (auto words = exec_form(text)) {
+        words->insert(words->begin(), "CMD");
+        check["Test"] = *words;
+      } else {
+        check["Test"] = json::array({"CMD-SHELL", std::string(text)});
+      }
+      config["Healthcheck"] = check;
+      return {};
+    }
+    const std::size_t cut = std::min(word.find('='), word.size());
+    const std::string_view name = word.substr(0, cut);
+    const std::string_view value = word.substr(std::min(cut + 1, word.size()));
+    const char* key = name == "--interval"       ? "Interval"
+                      : name == "--timeout"      ? "Timeout"
+                      : name == "--start-period" ? "StartPeriod"
+                                                 : nullptr;
+    unsigned retries = 0;
+    const auto [last, error] = std::from_chars(value.data(), value.data() + value.size(), retries);
+    const auto duration = key != nullptr ? parse_duration(value) : std::nullopt;
+    if (duration) {
+      check[key] = *duration;
+    } else if (name == "--retries" && error == std::errc() && last == value.data() + value.size()) {
+      check["Retries"] = retries;
+    } else {
+      return Failure{"'" + std::string(word) +
+                     "' is not one of --interval=, --timeout=, --start-period= and a time as 30s, "
+                     "or --retries= and a number"};
+    }
+  }
+}
+
+Fallible<void> set_shell(json& config, std::string_view text) {
+  const auto words = exec_form(text);
+  if (!words || words->empty()) {
+    return Failure{"write the shell as [\"PROGRAM\", \"ARGUMENT\"]"};
+  }
+  config["Shell"] = *words;
+  return {};
+}
+
+std::string keyword_of(std::string_view text) {
+  std::string keyword(text.substr(0, std::min(text.find_first_of(" \t"), text.size())));
+  for (char& c : keyword) {
+    c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  }
+  return keyword;
+}
+
+Fallible<void> add_trigger(json& config, std::string_view text) {
+  const std::string keyword = keyword_of(text);
+  if (keyword == "ONBUILD" || keyword == "FROM" || keyword == "MAINTAINER") {
+    return Failure{keyword + " cannot be a trigger"};
+  }
+  config["OnBuild"].push_back(std::string(text));
+  return {};
+}
+
 Fallible<void> apply(json& config, const std::string& keyword, std::string_view text,
                      bool& has_command) {
   if (keyword == "CMD") {
@@ -287,6 +381,12 @@ Fallible<void> apply(json& config, const std::string& keyword, std::string_view 
     LFS_ASSIGN(config["User"], one_word(config, text));
   } else if (keyword == "STOPSIGNAL") {
     LFS_ASSIGN(config["StopSignal"], one_word(config, text));
+  } else if (keyword == "HEALTHCHECK") {
+    return set_health_check(config, text);
+  } else if (keyword == "ONBUILD") {
+    return add_trigger(config, text);
+  } else if (keyword == "SHELL") {
+    return set_shell(config, text);
   } else if (keyword == "WORKDIR") {
     return change_dir(config, text);
   } else if (keyword == "VOLUME") {
@@ -306,12 +406,8 @@ Fallible<void> apply_changes(json& config, const std::vector<std::string>& chang
   }
   for (const std::string& change : changes) {
     const std::string_view text = trim(change);
-    const std::size_t cut = std::min(text.find_first_of(" \t"), text.size());
-    std::string keyword(text.substr(0, cut));
-    for (char& c : keyword) {
-      c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-    }
-    const std::string_view rest = trim(text.substr(cut));
+    const std::string keyword = keyword_of(text);
+    const std::string_view rest = trim(text.substr(keyword.size()));
     if (rest.empty()) {
       return Failure{"'" + change + "': an instruction and its arguments are expected"};
     }

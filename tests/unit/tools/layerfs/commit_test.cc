@@ -185,6 +185,7 @@ TEST_CASE("commit: usage errors") {
   CHECK(commit({dir / "u", "-o", dir / "x.tar"}).code == 2);
   CHECK(commit({dir / "u", "--lower", dir / "u"}).code == 2);
   CHECK(commit({dir / "u", "--lower", dir / "u", "-o", "x", "--compression", "lzma"}).code == 2);
+  CHECK(commit({dir / "u", "--lower", dir / "u", "-o", dir / "x.tar.xz"}).code == 2);
   CHECK(commit({dir / "u", "--lower", dir / "u", "-o", dir / "none/x.tar"}).code == 1);
   CHECK(commit({dir / "u", "--lower", dir / "u", "-o", "x", "--oci", "y:z"}).code == 2);
   CHECK(commit({dir / "u", "--lower", dir / "u", "--oci", "y"}).code == 2);

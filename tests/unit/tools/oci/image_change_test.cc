@@ -50,10 +50,50 @@ TEST_CASE("image change: the other instructions") {
   CHECK(changed({}, {"STOPSIGNAL SIGINT"})["StopSignal"] == "SIGINT");
 }
 
+TEST_CASE("image change: what docker and podman know beyond the specification") {
+  CHECK(changed({}, {"ONBUILD RUN make", "onbuild COPY a b"})["OnBuild"] ==
+        json({"RUN make", "COPY a b"}));
+  const json shelled = changed({}, {R"(SHELL ["/bin/bash", "-lc"])", "CMD x"});
+  CHECK(shelled["Shell"] == json({"/bin/bash", "-lc"}));
+  CHECK(shelled["Cmd"] == json({"/bin/bash", "-lc", "x"}));
+  CHECK(changed({}, {"HEALTHCHECK NONE"})["Healthcheck"] ==
+        json({{"Test", json::array({"NONE"})}}));
+  CHECK(changed({}, {"HEALTHCHECK CMD curl -f x"})["Healthcheck"] ==
+        json({{"Test", {"CMD-SHELL", "curl -f x"}}}));
+  CHECK(changed({}, {R"(HEALTHCHECK --interval=1m30s --timeout=1.5s --start-period=500ms )"
+                     R"(--retries=3 CMD ["/check", "it"])"})["Healthcheck"] ==
+        json({{"Test", {"CMD", "/check", "it"}},
+              {"Interval", 90'000'000'000},
+              {"Timeout", 1'500'000'000},
+              {"StartPeriod", 500'000'000},
+              {"Retries", 3}}));
+}
+
 TEST_CASE("image change: what is not understood is refused by its text") {
-  for (const char* wrong :
-       {"", "CMD", "RUN x", "ENV A", "ENV A=1 B", "ENV A='x", "EXPOSE 0", "EXPOSE 65536",
-        "EXPOSE 5-4", "EXPOSE 1/icmp", "LABEL =x", "ENV A=${", "ENV A=${B?x}"}) {
+  for (const char* wrong : {"",
+                            "CMD",
+                            "RUN x",
+                            "ENV A",
+                            "ENV A=1 B",
+                            "ENV A='x",
+                            "EXPOSE 0",
+                            "EXPOSE 65536",
+                            "SHELL /bin/sh",
+                            "SHELL []",
+                            "ONBUILD FROM x",
+                            "ONBUILD ONBUILD RUN x",
+                            "HEALTHCHECK",
+                            "HEALTHCHECK x",
+                            "HEALTHCHECK CMD",
+                            "HEALTHCHECK NONE x",
+                            "HEALTHCHECK --interval=5 CMD x",
+                            "HEALTHCHECK --retries=x CMD x",
+                            "HEALTHCHECK --foo=1s CMD x",
+                            "EXPOSE 5-4",
+                            "EXPOSE 1/icmp",
+                            "LABEL =x",
+                            "ENV A=${",
+                            "ENV A=${B?x}"}) {
     CAPTURE(wrong);
     CHECK_FALSE(refusal(wrong).empty());
     CHECK(refusal(wrong).find(std::string("'") + wrong + "'") == 0);
