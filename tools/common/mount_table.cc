@@ -19,22 +19,6 @@
 namespace layerfs {
 namespace {
 
-// Space, tab, newline and backslash are written as three octal digits.
-std::string unescape_octal(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    unsigned value = 0;
-    if (text[i] == '\\' && i + 3 < text.size() &&
-        std::from_chars(&text[i + 1], &text[i + 1] + 3, value, 8).ptr == &text[i + 1] + 3) {
-      out.push_back(static_cast<char>(value));
-      i += 3;
-    } else {
-      out.push_back(text[i]);
-    }
-  }
-  return out;
-}
-
 std::optional<MountEntry> parse_line(const std::string& line) {
   std::istringstream in(line);
   MountEntry entry;
@@ -50,9 +34,9 @@ std::optional<MountEntry> parse_line(const std::string& line) {
   if (!in || colon != ':') {
     return std::nullopt;
   }
-  entry.root = unescape_octal(root);
-  entry.mount_point = unescape_octal(point);
-  entry.source = unescape_octal(source);
+  entry.root = unescape_mountinfo(root);
+  entry.mount_point = unescape_mountinfo(point);
+  entry.source = unescape_mountinfo(source);
   return entry;
 }
 
@@ -143,6 +127,22 @@ Outcome<Located> locate_fd(int fd, const std::string& asked, const std::string& 
 }
 
 }  // namespace
+
+// Space, tab, newline and backslash are written as three octal digits.
+std::string unescape_mountinfo(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    unsigned value = 0;
+    if (text[i] == '\\' && i + 3 < text.size() &&
+        std::from_chars(&text[i + 1], &text[i + 1] + 3, value, 8).ptr == &text[i + 1] + 3) {
+      out.push_back(static_cast<char>(value));
+      i += 3;
+    } else {
+      out.push_back(text[i]);
+    }
+  }
+  return out;
+}
 
 std::vector<MountEntry> parse_mountinfo(std::string_view text) {
   std::vector<MountEntry> out;

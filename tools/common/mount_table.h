@@ -23,12 +23,15 @@ struct MountEntry {
   std::string mount_point;
   std::string type;  // with the subtype: "fuse.layerfs"
   std::string source;
-  std::string super_options;
+  std::string super_options;  // escaped, so that each ',' ends an option
 
   bool same_filesystem(const MountEntry& other) const {
     return major == other.major && minor == other.minor;
   }
 };
+
+// Without the escapes of /proc/self/mountinfo; MountEntry::super_options still has them.
+std::string unescape_mountinfo(std::string_view text);
 
 // Unreadable lines are left out: their form belongs to a kernel we do not know.
 std::vector<MountEntry> parse_mountinfo(std::string_view text);

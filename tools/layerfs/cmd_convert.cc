@@ -2,6 +2,7 @@
 
 #include "layers/mount_config.h"
 #include "tools/common/interrupt.h"
+#include "tools/common/layer_users.h"
 #include "tools/layerfs/commands.h"
 #include "tools/layerfs/fallible.h"
 #include "tools/layerfs/mark_options.h"
@@ -48,6 +49,12 @@ Outcome<void> run(const std::vector<std::string>& positionals, const ConvertOpti
   }
   if (!options.form) {
     return usage_error("--whiteout overlay or --whiteout oci is expected");
+  }
+  if (const auto id = directory_id(positionals[0])) {
+    LFS_ASSIGN(const auto use, layer_use(*id));
+    if (use) {
+      return failed("'" + positionals[0] + "' is " + *use + "; unmount it first");
+    }
   }
   const auto poll = []() -> oci::Fallible<void> {
     return InterruptGuard::interrupted()

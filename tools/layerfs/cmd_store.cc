@@ -1,5 +1,3 @@
-#include <fcntl.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <map>
@@ -7,11 +5,9 @@
 #include <set>
 
 #include "layers/mount_config.h"
-#include "layers/sys/syscalls.h"
 #include "tools/common/interrupt.h"
-#include "tools/common/mount_table.h"
+#include "tools/common/layer_users.h"
 #include "tools/common/progress.h"
-#include "tools/common/syntax.h"
 #include "tools/layerfs/commands.h"
 #include "tools/layerfs/fallible.h"
 #include "tools/oci/layer_store.h"
@@ -164,64 +160,29 @@ void tell_sizes(const Contents& contents, bool json, std::ostream& out) {
   out << format_bytes(all) << "  in all, " << format_bytes(unused) << " of it unused\n";
 }
 
-using Directory = std::pair<dev_t, std::uint64_t>;
-
-std::optional<Directory> directory_at(const std::string& path) {
-  const auto fd = sys::open_path(path, O_PATH | O_DIRECTORY);
-  const auto st = fd ? sys::stat_at({fd->get()}) : Result<struct statx>(fd.error());
-  return st ? std::optional(Directory{sys::device_of(*st), st->stx_ino}) : std::nullopt;
-}
-
-// Directories that processes hold open. A daemon holds its layers for as long as it lives,
-// wherever it is mounted. What this user may not look at it cannot hold: the store is closed
-// to others, and root may look at all.
-std::set<Directory> open_directories() {
-  std::set<Directory> out;
-  std::error_code error;
-  for (const auto& process : std::filesystem::directory_iterator("/proc", error)) {
-    std::error_code gone;
-    for (const auto& fd : std::filesystem::directory_iterator(process.path() / "fd", gone)) {
-      if (const auto held = directory_at(fd.path())) {
-        out.insert(*held);
-      }
-    }
-  }
-  return out;
-}
-
-// The lowers of kernel overlayfs, which no process holds.
-Outcome<std::set<Directory>> overlay_lowers() {
-  LFS_ASSIGN(const auto mounts, read_mount_table());
-  std::set<Directory> out;
-  for (const MountEntry& mount : mounts) {
-    const std::string& text = mount.super_options;
-    for (const std::string key : {"lowerdir=", "lowerdir+="}) {
-      for (std::size_t at = mount.type == "overlay" ? text.find(key) : std::string::npos;
-           at != std::string::npos; at = text.find(key, at)) {
-        at += key.size();
-        const auto layers = split_layers(text.substr(at, text.find(',', at) - at));
-        for (const std::string& layer : layers ? *layers : std::vector<std::string>()) {
-          if (const auto lower = directory_at(layer)) {
-            out.insert(*lower);
-          }
-        }
-      }
-    }
-  }
-  return out;
+// Of the processes, what this user may not look at he cannot hold: the store is closed to
+// others, and root may look at all.
+Outcome<std::set<DirectoryId>> used_directories() {
+  std::set<DirectoryId> used;
+  LFS_TRY(visit_overlay_layers(
+      [&used](const std::string& /*mount_point*/, const DirectoryId& id) { used.insert(id); }));
+  visit_open_directories([&used](pid_t /*process*/, const DirectoryId& id) {
+    used.insert(id);
+    return true;
+  });
+  return used;
 }
 
 Outcome<void> collect(oci::LayerStore& store, const StoreOptions& options, const Streams& streams) {
   LFS_ASSIGN(const Contents contents, Contents::read(store));
-  LFS_ASSIGN(std::set<Directory> used, overlay_lowers());
-  used.merge(open_directories());
+  LFS_ASSIGN(const std::set<DirectoryId> used, used_directories());
   std::uint64_t freed = 0;
   nlohmann::json removed = nlohmann::json::array();
   for (const auto& [key, layer] : contents.layers) {
     if (contents.references(key) > 0) {
       continue;
     }
-    const auto directory = directory_at(layer.path);
+    const auto directory = directory_id(layer.path);
     if (directory && used.contains(*directory)) {
       streams.err << "layerfs: store: '" << layer.path << "' is in use, and stays\n";
       continue;

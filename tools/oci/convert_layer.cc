@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "layers/path_text.h"
+#include "tools/oci/convert_journal.h"
 #include "whiteout/convert.h"
 
 namespace layerfs::oci {
@@ -125,14 +126,16 @@ Fallible<Converted> convert_layer(const std::string& path, WhiteoutForm form,
   if (!*locked) {
     return Failure{"layer '" + path + "' is in use; unmount it first"};
   }
+  LFS_ASSIGN(ConvertJournal journal, ConvertJournal::begin(root->get(), path));
   LFS_ASSIGN(const MarkWriter writer, probe(root->get(), path, form));
   Walk walk(root->get(), path, poll);
   if (form == WhiteoutForm::DotWh) {
     LFS_TRY(refuse_redirects(walk));
   }
   Converted out;
-  LFS_TRY(walk.run([&](int dir, const std::string& name,
-                       const std::vector<std::string>& /*files*/) -> Fallible<void> {
+  const auto walked = walk.run([&](int dir, const std::string& name,
+                                   const std::vector<std::string>& /*files*/) -> Fallible<void> {
+    LFS_TRY(journal.note(dir, name));
     const auto changed = convert_directory_marks(dir, writer);
     if (!changed) {
       return walk.failure(name, changed.error());
@@ -140,7 +143,8 @@ Fallible<Converted> convert_layer(const std::string& path, WhiteoutForm form,
     ++out.directories;
     out.marks += *changed;
     return {};
-  }));
+  });
+  LFS_TRY(walked);
   return out;
 }
 
