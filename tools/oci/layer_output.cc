@@ -12,8 +12,9 @@ namespace {
 // Of gzip a block is a unit of compression, so its size decides the bytes. Of less, waking
 // each other up costs the threads more than the work.
 constexpr std::size_t kBlockBytes = 512 * 1024;
-// Independent of the number of threads, as the output must be.
-constexpr int kZstdJobBytes = 4 << 20;
+// Independent of the number of threads, as the output must be. A thread takes some four times as
+// much memory.
+constexpr int kZstdJobBytes = 1 << 20;
 
 }  // namespace
 

@@ -81,6 +81,7 @@ def memory(tools):
     """However many entries there are, commit, unpack and squash hold few in memory."""
     if tools.run("grep", "-q", "__asan_init", tools.binaries / "layerfs", check=False).returncode == 0:
         raise Skip("a sanitizer takes memory of its own")
+    compressed(tools)
     work = tools.work / "ram"
     work.mkdir()
     for make in TREES:
@@ -92,6 +93,21 @@ def memory(tools):
         print(f"{make.__name__}: " + ", ".join(f"{name} {size / MIB:.0f} MiB" for name, size in peaks.items()))
         if max(peaks.values()) > LIMIT * MIB:
             raise RuntimeError(f"{make.__name__}: more than {LIMIT} MiB")
+
+
+def compressed(tools):
+    """Each compression of much data, by as many threads as it ever takes by itself."""
+    (tools.work / "noise").mkdir()
+    (tools.work / "nothing").mkdir()
+    with open(tools.work / "noise" / "file", "wb") as file:
+        for _ in range(100):  # all at once would count as the programs' memory
+            file.write(os.urandom(MIB))
+    for codec in "gzip", "zstd", "none":
+        size = peak(tools, "commit", tools.work / "noise", "--lower", tools.work / "nothing", "-o",
+                    tools.work / "noise.tar", "--compression", codec, "--threads", "12")
+        print(f"{codec}: {size / MIB:.0f} MiB")
+        if size > 64 * MIB:
+            raise RuntimeError(f"{codec}: more than 64 MiB")
 
 
 def peaks_of(tools, work, make):
