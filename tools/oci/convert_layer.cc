@@ -144,7 +144,9 @@ Fallible<Converted> convert_layer(const std::string& path, WhiteoutForm form,
     out.marks += *changed;
     return {};
   });
-  LFS_TRY(walked);
+  if (!walked) {
+    return walked.error();
+  }
   return out;
 }
 
