@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 import time
 
-from readers import expect_equal
+from readers import as_vfs_copies, expect_equal
 from trees import make_changes, make_lower
 
 
@@ -79,7 +79,7 @@ def containerd(tools):
                 actual = tools.manifest(tree)
             finally:
                 tools.run("umount", tree)
-            expect_equal(as_applied(expected), as_applied(actual), f"containerd, {option}")
+            expect_equal(as_vfs_copies(expected), as_vfs_copies(actual), f"containerd, {option}")
 
 
 def docker(tools):
@@ -105,22 +105,10 @@ def docker(tools):
         if found["Id"] != wanted["id"] or found["RootFS"]["Layers"] != [layer["diff_id"] for layer in wanted["layers"]]:
             raise RuntimeError(f"docker has {found['Id']}, {found['RootFS']}\nof {wanted}")
         tree = pathlib.Path(newest_vfs(root))
-        expect_equal(as_applied(expected), as_applied(tools.manifest(tree)), "docker load")
+        expect_equal(as_vfs_copies(expected), as_vfs_copies(tools.manifest(tree)), "docker load")
 
 
 def newest_vfs(root):
     """Where the vfs driver has the topmost layer: the last that was made."""
     folders = (root / "root/vfs/dir").iterdir()
     return max(folders, key=lambda folder: folder.stat().st_ctime_ns)
-
-
-def as_applied(tree):
-    """Neither keeps trusted attributes; docker's vfs driver copies a layer's tree for the next, with a copy of each
-    name of a FIFO."""
-    out = []
-    for line in tree:
-        words = [word for word in line.split(" ") if not word.startswith("xattr:trusted.")]
-        if "\ttype=p" in line:
-            words = [word for word in words if not word.startswith(("nlink=", "link="))]
-        out.append(" ".join(words))
-    return out

@@ -65,12 +65,12 @@ def unpacked_files(tools, folder):
     return done.stdout.split(maxsplit=1)[1].strip()
 
 
-# Its vfs driver copies the layers for a container, without trusted attributes and without
-# links between FIFOs.
 BUILDAH = "buildah from"
 
 
 def as_vfs_copies(tree):
+    """The vfs drivers of buildah and docker copy a layer's tree for the next, without trusted attributes, which
+    containerd does not apply either, and without links between FIFOs."""
     out = []
     for line in tree:
         words = [word for word in line.split(" ") if not word.startswith("xattr:trusted.")]
