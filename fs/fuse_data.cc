@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <vector>
 
 #include "fs/fuse_request.h"
 
@@ -180,12 +179,11 @@ void on_read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset,
     if (!fd) {
       return fd.error();
     }
-    thread_local std::vector<char> buffer;
-    buffer.resize(std::max(buffer.size(), size));
+    char* const room = reply_room(size);
     std::size_t filled = 0;
     while (filled < size) {
-      const ssize_t n = ::pread((*fd)->get(), buffer.data() + filled, size - filled,
-                                offset + static_cast<off_t>(filled));
+      const ssize_t n =
+          ::pread((*fd)->get(), room + filled, size - filled, offset + static_cast<off_t>(filled));
       if (n < 0 && errno == EINTR) {
         continue;
       }
@@ -197,7 +195,7 @@ void on_read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset,
       }
       filled += static_cast<std::size_t>(n);
     }
-    fuse_reply_buf(req, buffer.data(), filled);
+    fuse_reply_buf(req, room, filled);
     return {};
   });
 }

@@ -24,8 +24,7 @@ void read_directory(fuse_req_t req, Op op, fuse_ino_t ino, std::size_t size, off
     }
     const bool plus = kind == FileSystem::Listing::WithAttributes;
     const std::size_t header = plus ? kDirentPlusBytes : kDirentBytes;
-    thread_local std::vector<char> buffer;
-    buffer.resize(std::max(buffer.size(), size));
+    char* const room = reply_room(size);
     std::size_t used = 0;
     std::vector<NodeId> looked_up;
     const auto fits = [&](std::size_t name) { return used + padded(header + name) <= size; };
@@ -34,14 +33,12 @@ void read_directory(fuse_req_t req, Op op, fuse_ino_t ino, std::size_t size, off
       const auto next = static_cast<off_t>(entry.offset);
       if (plus) {
         fuse_entry_param param = entry_param(context, {entry.id, entry.attr});
-        used += fuse_add_direntry_plus(req, buffer.data() + used, size - used, name.c_str(), &param,
-                                       next);
+        used += fuse_add_direntry_plus(req, room + used, size - used, name.c_str(), &param, next);
         if (entry.id != 0) {
           looked_up.push_back(entry.id);
         }
       } else {
-        used += fuse_add_direntry(req, buffer.data() + used, size - used, name.c_str(), &entry.attr,
-                                  next);
+        used += fuse_add_direntry(req, room + used, size - used, name.c_str(), &entry.attr, next);
       }
     };
     const auto read =
@@ -54,7 +51,7 @@ void read_directory(fuse_req_t req, Op op, fuse_ino_t ino, std::size_t size, off
       // directory, perhaps as it is now. Without its pages it starts anew.
       fuse_lowlevel_notify_inval_inode(context.session, ino, 0, 0);
     }
-    if (fuse_reply_buf(req, buffer.data(), used) < 0) {
+    if (fuse_reply_buf(req, room, used) < 0) {
       for (const NodeId id : looked_up) {
         context.fs.forget(id, 1);
       }

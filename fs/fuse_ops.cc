@@ -3,10 +3,13 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstring>
+#include <memory>
 
 #include "fs/fuse_init.h"
 #include "fs/fuse_request.h"
+#include "layers/sys/resident.h"
 
 namespace layerfs {
 
@@ -15,6 +18,23 @@ double attribute_timeout(FuseContext& context, NodeId node) {
   // And who begins to write is to ask for them while changes are held back.
   const bool fresh = context.open_modes.may_change_unseen(node) || context.gate.is_settling();
   return fresh ? 0.0 : context.settings.timeout;
+}
+
+// A read of 128 KiB, the kernel's usual read-ahead.
+constexpr std::size_t kUsualReply = std::size_t{128} << 10U;
+
+char* reply_room(std::size_t size) {
+  thread_local std::unique_ptr<char[]> room;
+  thread_local std::size_t have = 0;
+  if (have < size) {
+    have = 0;
+    room.reset();
+    const std::size_t next = std::max(size, kUsualReply);
+    room = std::make_unique_for_overwrite<char[]>(next);
+    sys::populate(room.get(), kUsualReply);
+    have = next;
+  }
+  return room.get();
 }
 
 fuse_entry_param entry_param(FuseContext& context, const NodeEntry& entry) {

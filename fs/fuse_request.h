@@ -15,6 +15,10 @@ namespace layerfs {
 // (fs/fuse/fuse_i.h: FUSE_DEFAULT_MAX_PAGES_PER_REQ). A buffer is not made for more.
 inline constexpr std::size_t kMaxReadBytes = std::size_t{2} << 20U;
 
+// Room for a reply of `size` bytes, the calling thread's until it asks again. It has no content:
+// the kernel asks for much more than small files and directories have to give.
+char* reply_room(std::size_t size);
+
 // What a handler returns: 0 if it has replied itself, else the errno to reply.
 struct [[nodiscard]] Answer {
   int error = 0;

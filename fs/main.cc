@@ -13,11 +13,15 @@
 
 #include "fs/logging.h"
 #include "fs/session.h"
+#include "layers/sys/resident.h"
 
 namespace {
 
 using layerfs::Failure;
 using layerfs::UniqueFd;
+
+// What reading the configuration and the first nodes take.
+constexpr std::size_t kStartHeap = 120 * 1024;
 
 struct Descriptors {
   int config = -1;
@@ -127,5 +131,7 @@ int main(int argc, char** argv) {
   }
   ::fcntl(fds.config, F_SETFD, FD_CLOEXEC);
   ::fcntl(fds.status, F_SETFD, FD_CLOEXEC);
+  layerfs::sys::map_code();
+  layerfs::sys::populate_heap(kStartHeap);
   return run(UniqueFd(fds.config), UniqueFd(fds.status));
 }

@@ -286,13 +286,14 @@ Result<void, Failure> Session::run(const std::function<bool()>& on_ready) {
                context.settings.io == IoMode::Passthrough ? "passthrough" : "cached",
                fuse_pkgversion(), context.proto_major, context.proto_minor,
                state.layers.form == WhiteoutForm::Overlay ? "overlay" : "oci", state.threads);
-  const Privileges held = privileges();
-  spdlog::info("privileges: {}; {}", fmt::join(held.capabilities, ","),
-               held.no_new_privileges ? "no_new_privs" : "without no_new_privs, for fusermount3");
   state.in_use = on_ready();
   if (!state.in_use) {
     unmount(state.layers.mountpoint);
   }
+  // Nobody waits for it.
+  const Privileges held = privileges();
+  spdlog::info("privileges: {}; {}", fmt::join(held.capabilities, ","),
+               held.no_new_privileges ? "no_new_privs" : "without no_new_privs, for fusermount3");
 
   std::thread waiter([&state, &signals] {
     bool asked = false;

@@ -274,10 +274,14 @@ Status lock_shared(int fd) { return lock(fd, LOCK_SH); }
 Result<bool> try_lock_exclusive(int fd) { return try_lock(fd, LOCK_EX); }
 Result<bool> try_lock_shared(int fd) { return try_lock(fd, LOCK_SH); }
 
+// Not cleared: of a small directory the kernel fills a page.
+DirReader::DirReader(int fd)
+    : fd_(fd), buffer_(std::make_unique_for_overwrite<char[]>(kBufferBytes)) {}
+
 Result<std::optional<DirEntry>> DirReader::next() {
   for (;;) {
     if (position_ >= filled_) {
-      const ssize_t n = ::getdents64(fd_, buffer_.data(), buffer_.size());
+      const ssize_t n = ::getdents64(fd_, buffer_.get(), kBufferBytes);
       if (n < 0) {
         return Errno::last();
       }
@@ -288,7 +292,7 @@ Result<std::optional<DirEntry>> DirReader::next() {
       position_ = 0;
     }
     // getdents64 aligns each record for this struct.
-    const auto* record = reinterpret_cast<const dirent64*>(buffer_.data() + position_);
+    const auto* record = reinterpret_cast<const dirent64*>(buffer_.get() + position_);
     position_ += record->d_reclen;
     const std::string_view name(record->d_name);
     if (name == "." || name == "..") {

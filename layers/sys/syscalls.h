@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -125,14 +126,14 @@ struct DirEntry {
 class DirReader {
  public:
   // `fd` must be readable (not O_PATH); its position is used.
-  explicit DirReader(int fd) : fd_(fd), buffer_(kBufferBytes) {}
+  explicit DirReader(int fd);
   // nullopt at the end. The name is valid until the next call.
   Result<std::optional<DirEntry>> next();
 
  private:
   static constexpr std::size_t kBufferBytes = 64 * 1024;
   int fd_;
-  std::vector<char> buffer_;
+  std::unique_ptr<char[]> buffer_;
   std::size_t filled_ = 0;
   std::size_t position_ = 0;
 };

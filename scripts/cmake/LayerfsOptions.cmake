@@ -15,7 +15,9 @@ target_compile_options(layerfs_options INTERFACE
   # where it is read after the check; clang-tidy's analyzer looks for real cases.
   $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>
   $<$<BOOL:${LAYERFS_WERROR}>:-Werror>
-  -fstack-protector-strong)
+  -fstack-protector-strong
+  # For --gc-sections of the programs that are to be small.
+  -ffunction-sections -fdata-sections)
 target_link_options(layerfs_options INTERFACE -Wl,-z,relro,-z,now)
 
 # Of the programs that only drive others, ON. ThreadSanitizer forbids what they have to do: to

@@ -268,18 +268,20 @@ Outcome<int> start_daemon(const MountConfig& config, const DaemonStart& start) {
   UniqueFd daemons_end(ends[1]);
   const auto before = mount_id_at(config.mountpoint);
   const HeldSignals signals;
-  const Brood brood;
+  Brood brood;
 
   // spawn() numbers what it passes on from 3.
   LFS_ASSIGN(const pid_t pid, spawn({start.program, "--config-fd", "3", "--status-fd", "4"},
                                     {file.get(), daemons_end.get()}));
   daemons_end.reset();
+  const Outcome<void> done = start.meanwhile(pid);
+  brood.disown_all_but(pid);
   const Word word = wait_for_word(status, signals);
   auto outcome = understand(word, pid);
   // A daemon that reports a failure is ending by itself, which is the cleanest end.
   const auto patience = !outcome && word.interrupted == 0 ? kGrace : std::chrono::seconds(0);
   if (outcome) {
-    outcome = check_mounted(config.mountpoint, before);
+    outcome = done ? check_mounted(config.mountpoint, before) : done;
   }
   if (!outcome) {
     brood.end_all(patience);

@@ -1,6 +1,8 @@
 // Starting layerfsd and learning whether the mount answers.
 #pragma once
 
+#include <sys/types.h>
+
 #include <functional>
 #include <string>
 
@@ -20,6 +22,9 @@ Outcome<std::string> find_daemon();
 struct DaemonStart {
   std::string program;                  // layerfsd
   std::function<void()> ready = [] {};  // called once, when the mount answers
+  // What can be done while the daemon, of which this is the pid, gets ready. Its failure is that
+  // of the start. Processes that it starts are the caller's to end.
+  std::function<Outcome<void>(pid_t)> meanwhile = [](pid_t) { return Outcome<void>(); };
   // What else there is to tell the user, a sentence each.
   std::function<void(const std::string&)> note = [](const std::string&) {};
 };

@@ -218,6 +218,11 @@ Brood::~Brood() {
   }
 }
 
+void Brood::disown_all_but(pid_t pid) {
+  earlier_ = children();
+  earlier_.erase(pid);
+}
+
 void Brood::end_all(std::chrono::milliseconds patience) const {
   using Clock = std::chrono::steady_clock;
   // 0: nothing was sent yet; then what was sent last.

@@ -59,6 +59,8 @@ class Brood {
   // Waits for all descendants that came since; after `patience` asks them to end
   // (SIGTERM), and some seconds later makes them.
   void end_all(std::chrono::milliseconds patience) const;
+  // From now on only `pid` and what comes later are its own.
+  void disown_all_but(pid_t pid);
 
  private:
   std::set<pid_t> earlier_;

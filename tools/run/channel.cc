@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 
 namespace layerfs::run {
 namespace {
@@ -54,8 +55,8 @@ bool Channel::send(Word word, std::int64_t number, const std::string& text, int 
 
 std::optional<Message> Channel::receive() const {
   Header header{};
-  std::string text(kMostText, '\0');
-  std::array<iovec, 2> parts{{{&header, sizeof header}, {text.data(), text.size()}}};
+  const auto text = std::make_unique_for_overwrite<char[]>(kMostText);
+  std::array<iovec, 2> parts{{{&header, sizeof header}, {text.get(), kMostText}}};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
   msghdr message{};
   message.msg_iov = parts.data();
@@ -69,8 +70,10 @@ std::optional<Message> Channel::receive() const {
   if (count < static_cast<ssize_t>(sizeof header)) {
     return std::nullopt;
   }
-  text.resize(static_cast<std::size_t>(count) - sizeof header);
-  Message out{header.word, header.number, std::move(text), {}};
+  Message out{header.word,
+              header.number,
+              std::string(text.get(), static_cast<std::size_t>(count) - sizeof header),
+              {}};
   const cmsghdr* rights = CMSG_FIRSTHDR(&message);
   if (rights != nullptr && rights->cmsg_type == SCM_RIGHTS) {
     int fd = -1;

@@ -13,7 +13,8 @@
 namespace layerfs::run {
 
 enum class Word : std::uint32_t {
-  Go,        // to the container: everything outside is ready
+  Go,        // to the container: it has its ids and control groups
+  Mounted,   // to it: the merged layers are mounted, with the places of its volumes
   MapMe,     // from the supervisor: it is in a new user namespace, without maps
   Mapped,    // to it: now it has them
   Terminal,  // with the descriptor of the pty's master

@@ -61,18 +61,6 @@ void signal_children(int number) {
 
 std::vector<pid_t> children() { return children_of(::getpid()); }
 
-std::vector<pid_t> children_called(const std::string& name) {
-  std::vector<pid_t> out;
-  for (const pid_t pid : children()) {
-    std::ifstream in("/proc/" + std::to_string(pid) + "/comm");
-    std::string found;
-    if (std::getline(in, found) && found == name) {
-      out.push_back(pid);
-    }
-  }
-  return out;
-}
-
 pid_t first_child_of(pid_t pid) {
   const std::vector<pid_t> all = children_of(pid);
   return all.empty() ? pid : all.front();

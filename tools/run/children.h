@@ -4,14 +4,11 @@
 #include <sys/types.h>
 
 #include <chrono>
-#include <string>
 #include <vector>
 
 namespace layerfs::run {
 
 std::vector<pid_t> children();
-// Those whose program or thread has that name.
-std::vector<pid_t> children_called(const std::string& name);
 // The oldest child of `pid`, or `pid` itself if it has none.
 pid_t first_child_of(pid_t pid);
 

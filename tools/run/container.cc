@@ -15,6 +15,7 @@
 #include <ctime>
 #include <string_view>
 
+#include "layers/sys/resident.h"
 #include "layers/sys/syscalls.h"
 #include "tools/run/cannot.h"
 #include "tools/run/command_process.h"
@@ -110,6 +111,12 @@ Outcome<ContainerUser> user_of(const RunConfig& config) {
   return find_user(config.user, files);
 }
 
+Outcome<void> wait_for(const Channel& channel, Word word) {
+  const auto message = channel.receive();
+  return message && message->word == word ? Outcome<void>()
+                                          : Outcome<void>(failed("the supervisor is gone"));
+}
+
 struct Ready {
   CommandSetup command;
   UniqueFd terminal;
@@ -117,9 +124,15 @@ struct Ready {
 
 Outcome<Ready> make_container(ContainerStart& start) {
   const RunConfig& config = start.config;
+  sys::map_code();
+  LFS_TRY(wait_for(start.channel, Word::Go));
   LFS_TRY(be_root_of_container(start.channel));
   LFS_TRY(set_up_namespaces(config));
   ::umask(0);
+  LFS_TRY(wait_for(start.channel, Word::Mounted));
+  if (::unshare(CLONE_NEWNS) < 0) {
+    return cannot("make a mount namespace");
+  }
   LFS_TRY(enter_root(config, start.root, start.parts));
   Ready out;
   LFS_ASSIGN(out.command.user, user_of(config));
@@ -151,10 +164,6 @@ void remember_arguments(int argc, char** argv) {
 
 void run_container(ContainerStart start) {
   hide_arguments();
-  const auto go = start.channel.receive();
-  if (!go || go->word != Word::Go) {
-    ::_exit(kLauncherFailed);
-  }
   auto ready = make_container(start);
   if (!ready) {
     start.channel.send(Word::Failed, kLauncherFailed, ready.error().message);

@@ -22,7 +22,8 @@ struct ContainerStart {
 // /proc/1/cmdline until the container's first process has wiped them.
 void remember_arguments(int argc, char** argv);
 
-// In a process that was cloned into the container's namespaces. Waits for Go; says
+// In a process that was cloned into the container's namespaces but for that of mounts, which it
+// makes when it has waited for Go and for Mounted: it has what is mounted until then. Says
 // Terminal, Started, Failed and Ended.
 [[noreturn]] void run_container(ContainerStart start);
 

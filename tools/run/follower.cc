@@ -11,10 +11,10 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "layers/sys/resident.h"
 #include "tools/run/children.h"
 #include "tools/run/exit_code.h"
 #include "tools/run/id_map.h"
-#include "tools/run/resident.h"
 
 namespace layerfs::run {
 namespace {
@@ -122,7 +122,7 @@ void Follower::hear() {
       break;
     case Word::Started:
       started_();
-      release_code();
+      sys::release_code();
       break;
     case Word::Report:
       take_report(*message);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "layers/sys/resident.h"
 #include "tools/common/process.h"
 #include "tools/run/commands.h"
 #include "tools/run/container.h"
@@ -17,6 +18,9 @@
 
 namespace layerfs::run {
 namespace {
+
+// What the options and a container's start take.
+constexpr std::size_t kStartHeap = 96 * 1024;
 
 int run_command(std::span<const std::string> arguments, const Streams& streams) {
   RunOptions options;
@@ -46,6 +50,7 @@ int run_program(std::span<const std::string> arguments, const Streams& streams) 
 
 int main(int argc, char** argv) {
   using layerfs::run::kLauncherFailed;
+  using layerfs::run::kStartHeap;
   if (!layerfs::open_standard_descriptors()) {
     return kLauncherFailed;
   }
@@ -54,6 +59,8 @@ int main(int argc, char** argv) {
   if (const auto sealed = layerfs::run::run_sealed(argv); !sealed) {
     return layerfs::run::report(sealed.error(), streams);
   }
+  layerfs::sys::map_code();
+  layerfs::sys::populate_heap(kStartHeap);
   ::prctl(PR_SET_NAME, "layerfs-run");  // not the descriptor that it was started from
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   layerfs::run::remember_arguments(argc, argv);

@@ -1,6 +1,8 @@
 #include "tools/run/seccomp.h"
 
+#include <elf.h>
 #include <fcntl.h>
+#include <link.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -149,22 +151,49 @@ Outcome<std::string> compile(const std::string& profile, std::uint64_t capabilit
   return read_text_fd(file.get(), "the system call filter");
 }
 
+// The linker's hash of this program; "" if it was linked without one. To read the program
+// itself would take longer than all else that a start does with the filter.
+std::string build_id() {
+  const auto look = [](dl_phdr_info* object, std::size_t /*size*/, void* data) {
+    auto& out = *static_cast<std::string*>(data);
+    for (unsigned i = 0; i < object->dlpi_phnum; ++i) {
+      const ElfW(Phdr)& segment = object->dlpi_phdr[i];
+      if (segment.p_type != PT_NOTE) {
+        continue;
+      }
+      const auto* at = reinterpret_cast<const char*>(object->dlpi_addr + segment.p_vaddr);
+      const char* const end = at + segment.p_memsz;
+      while (end - at > static_cast<std::ptrdiff_t>(sizeof(ElfW(Nhdr)))) {
+        ElfW(Nhdr) note{};
+        std::memcpy(&note, at, sizeof note);
+        const auto padded = [&](std::size_t size) {
+          return (size + segment.p_align - 1) & ~(segment.p_align - 1);
+        };
+        const char* const name = at + sizeof note;
+        const char* const content = name + padded(note.n_namesz);
+        if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == sizeof ELF_NOTE_GNU &&
+            std::memcmp(name, ELF_NOTE_GNU, sizeof ELF_NOTE_GNU) == 0) {
+          out.assign(content, note.n_descsz);
+        }
+        at = content + padded(note.n_descsz);
+      }
+    }
+    return 1;  // the first object is the program
+  };
+  std::string out;
+  ::dl_iterate_phdr(look, &out);
+  return out;
+}
+
 // What the filter depends on: the profile and the capabilities, and the programs that make
-// it of them.
+// it of them. "": it cannot be told, nothing is to be kept.
 Outcome<std::string> cache_name(const std::string& profile, std::uint64_t capabilities) {
-  const auto self = sys::open_path("/proc/self/exe", O_RDONLY);
-  const auto st = self ? sys::stat_at({self->get()}) : Result<struct statx>(self.error());
-  if (!st) {
-    return cannot("look at /proc/self/exe", st.error());
+  const std::string program = build_id();
+  if (program.empty()) {
+    return std::string();
   }
-  void* const image = ::mmap(nullptr, st->stx_size, PROT_READ, MAP_PRIVATE, self->get(), 0);
-  if (image == MAP_FAILED) {
-    return cannot("look at /proc/self/exe");
-  }
-  const std::uint64_t program = ::XXH3_64bits(image, st->stx_size);
-  ::munmap(image, st->stx_size);
   const scmp_version* const library = ::seccomp_version();
-  const std::string key = std::to_string(program) + " " + std::to_string(capabilities) + " " +
+  const std::string key = program + " " + std::to_string(capabilities) + " " +
                           std::to_string(library->major) + "." + std::to_string(library->minor) +
                           "." + std::to_string(library->micro) + " " + profile;
   const XXH128_hash_t hash = ::XXH3_128bits(key.data(), key.size());
@@ -205,17 +234,21 @@ Outcome<SeccompChoice> choose_seccomp(const std::string& spec, std::uint64_t cap
   }
   SeccompChoice out;
   LFS_ASSIGN(const std::string place, cache_name(profile, capabilities));
-  LFS_ASSIGN(auto kept, read_text_if_there(place));
-  if (kept && is_whole(*kept)) {
-    out.program = *std::move(kept);
-    return out;
+  if (!place.empty()) {
+    LFS_ASSIGN(auto kept, read_text_if_there(place));
+    if (kept && is_whole(*kept)) {
+      out.program = *std::move(kept);
+      return out;
+    }
   }
   auto made = compile(profile, capabilities);
   if (!made) {
     return profile.empty() ? made.error() : failed("'" + spec + "': " + made.error().message);
   }
   out.program = *std::move(made);
-  keep(place, out.program);
+  if (!place.empty()) {
+    keep(place, out.program);
+  }
   return out;
 }
 

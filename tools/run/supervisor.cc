@@ -17,6 +17,7 @@
 #include <chrono>
 #include <vector>
 
+#include "layers/sys/resident.h"
 #include "layers/sys/syscalls.h"
 #include "tools/common/daemon.h"
 #include "tools/common/process.h"
@@ -30,7 +31,6 @@
 #include "tools/run/net_rate.h"
 #include "tools/run/pasta.h"
 #include "tools/run/procfs/proc_files.h"
-#include "tools/run/resident.h"
 #include "tools/run/state.h"
 
 namespace layerfs::run {
@@ -46,7 +46,7 @@ class Supervisor {
     Ending ending;
     if (const auto done = prepare(); !done) {
       ending.message = done.error().message;
-    } else if (const auto started = start_container(); !started) {
+    } else if (const auto started = finish_container(); !started) {
       ending.message = started.error().message;
     } else {
       watch(ending);
@@ -63,6 +63,7 @@ class Supervisor {
   const RunConfig& config() const { return start_.config; }
 
   Outcome<void> prepare() {
+    sys::map_code();
     ::setsid();
     // So that the daemon, which puts itself into the background, stays a child.
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -79,18 +80,7 @@ class Supervisor {
     for (const std::string& why : groups_.left_out()) {
       warn(why);
     }
-    LFS_TRY(guardian_.start([this] { clean_up_after_supervisor(); }));
-    LFS_TRY(mount_layers());
-    for (const pid_t daemon : children_called("layerfsd")) {
-      daemon_ = daemon;
-    }
-    if (!groups_.payload().empty()) {
-      const auto done = proc_files_.start(start_.places.state + "/proc", groups_.payload_dirs());
-      if (!done) {
-        warn("/proc shows the machine's use, not the container's: " + done.error().message);
-      }
-    }
-    return {};
+    return mount_layers();
   }
 
   static void warn(const std::string& what) {
@@ -130,24 +120,29 @@ class Supervisor {
       // Owners that this user namespace does not have would make their files unusable.
       mount.squash_uid = mount.squash_gid = 0;
     }
-    LFS_TRY(start_daemon(mount, DaemonStart{.program = start_.daemon}));
+    LFS_TRY(start_daemon(mount, DaemonStart{.program = start_.daemon, .meanwhile = [&](pid_t pid) {
+                                              daemon_ = pid;
+                                              return begin_container(maps);
+                                            }}));
     mounted_ = true;
     return {};
   }
 
-  Outcome<void> start_container() {
-    LFS_ASSIGN(const IdMaps maps, identity_maps());
-    LFS_ASSIGN(HostParts parts, prepare_host_parts(config(), maps));
-    parts.proc_files = proc_files_.take_files();
-    {
-      const auto root = sys::open_path(start_.places.root, O_PATH | O_DIRECTORY);
-      if (!root) {
-        return failed("cannot open the merged layers: " + describe(root.error()));
+  // Up to where it needs its root.
+  Outcome<void> begin_container(const IdMaps& maps) {
+    // Not before the daemon is started, which takes longer: of one that finds us gone it
+    // unmounts by itself.
+    LFS_TRY(guardian_.start([this] { clean_up_after_supervisor(); }));
+    if (!groups_.payload().empty()) {
+      const auto done = proc_files_.start(start_.places.state + "/proc", groups_.payload_dirs());
+      if (!done) {
+        warn("/proc shows the machine's use, not the container's: " + done.error().message);
       }
-      LFS_TRY(make_mount_points(root->get(), config(), parts));
     }
+    LFS_ASSIGN(parts_, prepare_host_parts(config(), maps));
+    parts_.proc_files = proc_files_.take_files();
     LFS_ASSIGN(auto ends, Channel::pair());
-    LFS_TRY(clone_container(std::move(ends.second), std::move(parts), ends.first));
+    LFS_TRY(clone_container(std::move(ends.second), ends.first));
     container_channel_ = std::move(ends.first);
     if (config().own.user) {
       LFS_TRY(write_maps(container_, maps, /*privileged=*/true));
@@ -155,16 +150,28 @@ class Supervisor {
     // Together: the first move of a process into another group waits for all CPUs
     // (cgroup_threadgroup_rwsem, kernel/cgroup/cgroup.c), one right after it does not.
     LFS_TRY(groups_.add_payload(container_));
-    if (daemon_ > 0) {
-      LFS_TRY(groups_.add_daemon(daemon_));
-    }
+    LFS_TRY(groups_.add_daemon(daemon_));
+    // Before it protects itself, for pasta looks at its namespaces as an unprivileged user.
     if (config().network == Network::Pasta) {
       LFS_TRY(start_network());
     }
-    if (!container_channel_.send(Word::Go)) {
-      return failed("the container's first process ended before it began");
+    return tell_container(Word::Go);
+  }
+
+  Outcome<void> finish_container() {
+    const auto root = sys::open_path(start_.places.root, O_PATH | O_DIRECTORY);
+    if (!root) {
+      return failed("cannot open the merged layers: " + describe(root.error()));
     }
-    return {};
+    LFS_TRY(make_mount_points(root->get(), config(), parts_));
+    parts_ = {};
+    return tell_container(Word::Mounted);
+  }
+
+  Outcome<void> tell_container(Word word) const {
+    return container_channel_.send(word)
+               ? Outcome<void>()
+               : Outcome<void>(failed("the container's first process ended before it began"));
   }
 
   // pasta stays as a child of ours, and ends with the container.
@@ -189,7 +196,7 @@ class Supervisor {
 
   std::uint64_t clone_flags() const {
     const NamespaceChoice& own = config().own;
-    std::uint64_t flags = CLONE_NEWNS;
+    std::uint64_t flags = 0;
     flags |= own.user ? std::uint64_t{CLONE_NEWUSER} : 0;
     flags |= own.pid ? std::uint64_t{CLONE_NEWPID} : 0;
     flags |= own.net ? std::uint64_t{CLONE_NEWNET} : 0;
@@ -200,7 +207,7 @@ class Supervisor {
     return flags;
   }
 
-  Outcome<void> clone_container(Channel channel, HostParts parts, Channel& supervisors_end) {
+  Outcome<void> clone_container(Channel channel, Channel& supervisors_end) {
     int pidfd = -1;
     clone_args arguments{};
     arguments.flags = clone_flags() | CLONE_PIDFD;
@@ -214,7 +221,7 @@ class Supervisor {
       supervisors_end.close();
       start_.channel.close();
       run_container(
-          {config(), start_.places.root, std::move(parts), start_.seccomp, std::move(channel)});
+          {config(), start_.places.root, std::move(parts_), start_.seccomp, std::move(channel)});
     }
     container_ = static_cast<pid_t>(pid);
     container_fd_ = UniqueFd(pidfd);
@@ -307,7 +314,7 @@ class Supervisor {
                                config()};
     ignore(write_state(start_.places.state, state), "the container runs, but cannot be listed");
     start_.channel.send(Word::Started, container_);
-    release_code();
+    sys::release_code();
   }
 
   void take_end(Ending& ending) {
@@ -374,6 +381,7 @@ class Supervisor {
   pid_t container_ = -1;
   UniqueFd container_fd_;
   Channel container_channel_;
+  HostParts parts_;
 };
 
 }  // namespace

@@ -42,6 +42,7 @@ Outcome<int> FakeMount::start(const std::string& role, std::function<void()> rea
   return start_daemon(
       config, DaemonStart{.program = program,
                           .ready = std::move(ready),
+                          .meanwhile = meanwhile,
                           .note = [this](const std::string& text) { notes += text + '\n'; }});
 }
 

@@ -36,6 +36,7 @@ class FakeMount {
   std::string mountpoint;
   std::string program;
   std::string notes;  // what start() was told
+  std::function<Outcome<void>(pid_t)> meanwhile = [](pid_t) { return Outcome<void>(); };
   MountConfig config;
 };
 

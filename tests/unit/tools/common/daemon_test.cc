@@ -125,6 +125,41 @@ TEST_CASE("a good mount answers when start_daemon returns, and outlives it") {
   CHECK(wait_for_end(*process, std::chrono::seconds(5)));
 }
 
+TEST_CASE("what fails meanwhile fails the start, and neither daemon nor mount stays") {
+  FakeMount fake;
+  if (!fake.can_mount()) {
+    SKIP_TEST("mounting FUSE is not permitted here");
+  }
+  pid_t daemon = 0;
+  fake.meanwhile = [&](pid_t pid) {
+    daemon = pid;
+    return Outcome<void>(failed("no network"));
+  };
+  CHECK(failure_of(fake, "ok") == "no network");
+  CHECK(daemon > 0);
+  CHECK(fake.daemon_is_gone());
+}
+
+TEST_CASE("a process started meanwhile is neither waited for nor ended when the mount fails") {
+  FakeMount fake;
+  pid_t other = 0;
+  fake.meanwhile = [&](pid_t) {
+    other = ::fork();
+    if (other == 0) {
+      ::pause();
+      ::_exit(0);
+    }
+    return Outcome<void>();
+  };
+  const auto begin = Clock::now();
+  CHECK(failure_of(fake, "refuse") == "'/l' is not a directory; name one");
+  CHECK(Clock::now() - begin < std::chrono::seconds(2));
+  REQUIRE(other > 0);
+  CHECK(::waitpid(other, nullptr, WNOHANG) == 0);
+  ::kill(other, SIGKILL);
+  ::waitpid(other, nullptr, 0);
+}
+
 TEST_CASE("a mount whose daemon dies at once is a failure and is removed") {
   FakeMount fake;
   if (!fake.can_mount()) {
