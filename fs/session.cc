@@ -188,8 +188,12 @@ Result<std::unique_ptr<Session>, Failure> Session::mount(const MountConfig& conf
   auto state = std::make_unique<State>();
   state->config = config;
   LFS_ASSIGN(state->layers, open_layers(config));
+  MountConfig chosen = config;
+  if (config.io == MountConfig::Io::Auto && may_pass_through(state->layers.fs->stack())) {
+    chosen.io = MountConfig::Io::Passthrough;
+  }
   state->context =
-      std::make_unique<FuseContext>(*state->layers.fs, fuse_settings(config, state->layers));
+      std::make_unique<FuseContext>(*state->layers.fs, fuse_settings(chosen, state->layers));
 
   const std::string options = mount_options(config, state->layers.fs->is_read_only());
   state->session = make_fuse_session(*state->context, options);

@@ -278,6 +278,29 @@ TEST_CASE("passthrough is refused to whom the kernel refuses it, and not replace
   CHECK(place.as_nobody("layerfs umount user/m").code == 0);
 }
 
+TEST_CASE(
+    "auto passes data through where root asked for it could have it, but not of stacked layers",
+    "[E-11]") {
+  const Place place;
+  const auto io_of = [&](const std::string& layers) {
+    REQUIRE(place.sh("layerfs mount " + layers + " m").output.empty());
+    const std::string stats = place.sh("layerfs stats m").output;
+    REQUIRE(place.sh("layerfs umount m").code == 0);
+    return stats.find("io passthrough") != std::string::npos ? "passthrough" : "cached";
+  };
+  if (place.sh("layerfs mount l0 u m --io passthrough && layerfs umount m").code != 0) {
+    SKIP_TEST("passthrough cannot be had here");
+  }
+  CHECK(io_of("l0 u") == std::string("passthrough"));
+  CHECK(io_of("l0") == std::string("passthrough"));
+  REQUIRE(place
+              .sh("mkdir ou ow stacked && "
+                  "mount -t overlay none -o lowerdir=l0,upperdir=ou,workdir=ow stacked")
+              .code == 0);
+  CHECK(io_of("stacked:l0 u") == std::string("cached"));
+  REQUIRE(place.sh("umount stacked").code == 0);
+}
+
 TEST_CASE("the mount of somebody else is not unmounted, and its daemon does not answer", "[E-12]") {
   const Place place;
   place.make_users_own();
