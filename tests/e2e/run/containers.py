@@ -1,4 +1,5 @@
 """Containers for the tests: a root of busybox alone, and who starts layerfs-run."""
+import contextlib
 import os
 import pathlib
 import pwd
@@ -67,14 +68,18 @@ class Ground:
         self.own = self.dir / "own"
         self.own.mkdir(mode=0o755)
         os.chown(self.own, self.uid, self.uid)
-        self.groups = []
+        self.groups = []  # that the caller is in
+        self.made_groups = []
         self.environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR": str(self.own)}
         if caller != "root":
             self.environment["XDG_RUNTIME_DIR"] = str(self.own)
             self.private_fuse_device()
 
     def delegate_groups(self):
-        """Control groups (v1) of the caller's own, in which it starts what it starts."""
+        """Control groups of the caller's own, in which it starts what it starts."""
+        if pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists():
+            self._delegate_unified()
+            return
         for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, own = line.split(":", 2)
             parent = pathlib.Path(f"/sys/fs/cgroup/{controllers}{own}")
@@ -82,11 +87,27 @@ class Ground:
                 group = parent / f"delegated-{self.dir.name}"
                 group.mkdir()
                 self.groups.append(group)
+                self.made_groups.append(group)
                 for name in ("cpuset.mems", "cpuset.cpus"):
                     if controllers == "cpuset":
                         (group / name).write_text((parent / name).read_text())
                 for path in (group, group / "cgroup.procs", group / "tasks"):
                     os.chown(path, self.uid, self.uid)
+
+    def _delegate_unified(self):
+        """As systemd delegates a scope, with the caller in a leaf of it: this process too, for
+        who has no right to the group above could not go there."""
+        root = pathlib.Path("/sys/fs/cgroup")
+        group = root / f"delegated-{self.dir.name}"
+        leaf = group / "session"
+        (root / "cgroup.subtree_control").write_text("+cpu +cpuset +io +memory +pids")
+        leaf.mkdir(parents=True)
+        for path in (group, leaf, group / "cgroup.subtree_control", group / "cgroup.procs",
+                     leaf / "cgroup.procs"):
+            os.chown(path, self.uid, self.uid)
+        (leaf / "cgroup.procs").write_text(str(os.getpid()))
+        self.groups = [leaf]
+        self.made_groups = [leaf, group]
 
     def enter_groups(self):
         for group in self.groups:
@@ -188,8 +209,24 @@ class Ground:
             time.sleep(0.05)
         assert not self.leftovers(), f"left behind: {self.leftovers()}"
 
+    def _leave_groups(self):
+        groups, self.groups = self.groups, []
+        if groups != self.made_groups:
+            pathlib.Path("/sys/fs/cgroup/cgroup.procs").write_text(str(os.getpid()))
+        return groups
+
+    @contextlib.contextmanager
+    def outside_of_groups(self):
+        """The caller has none that are delegated to it."""
+        groups = self._leave_groups()
+        yield
+        self.groups = groups
+        if groups != self.made_groups:
+            self.enter_groups()
+
     def close(self):
-        for group in self.groups:
+        self._leave_groups()
+        for group in self.made_groups:
             for _ in range(50):
                 try:
                     group.rmdir()
