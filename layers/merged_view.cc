@@ -6,6 +6,7 @@
 
 #include "layers/path_text.h"
 #include "layers/resolve.h"
+#include "layers/sys/bulk.h"
 #include "layers/sys/quiet_open.h"
 
 namespace layerfs {
@@ -47,17 +48,12 @@ Result<MergedView> MergedView::open(const LayerStack& stack, ViewRange range) {
     }
   }
   if (range.index >= 0) {
-    LFS_ASSIGN(const UniqueFd fd, sys::open_at({range.index, "."}, O_RDONLY | O_DIRECTORY));
-    sys::DirReader reader(fd.get());
-    for (;;) {
-      LFS_ASSIGN(const auto read, reader.next());
-      if (!read) {
-        break;
-      }
-      if (const auto key = parse_index_name(read->name)) {
+    LFS_TRY(sys::for_each_entry(range.index, [&view](const sys::DirEntry& entry) -> Status {
+      if (const auto key = parse_index_name(entry.name)) {
         view.indexed_.push_back(*key);
       }
-    }
+      return {};
+    }));
     std::sort(view.indexed_.begin(), view.indexed_.end());
   }
   return view;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "layers/path_text.h"
+#include "layers/sys/bulk.h"
 
 namespace layerfs {
 namespace {
@@ -15,19 +16,6 @@ namespace {
 constexpr const char* kIncompat = "incompat";
 
 Failure failure(const std::string& what, Errno error) { return {what + ": " + describe(error)}; }
-
-Result<std::vector<std::string>> names_of(int dir) {
-  LFS_ASSIGN(const UniqueFd fd, sys::open_at({dir, "."}, O_RDONLY | O_DIRECTORY));
-  std::vector<std::string> names;
-  sys::DirReader reader(fd.get());
-  for (;;) {
-    LFS_ASSIGN(const auto entry, reader.next());
-    if (!entry) {
-      return names;
-    }
-    names.emplace_back(entry->name);
-  }
-}
 
 class Check {
  public:
@@ -84,7 +72,7 @@ class Check {
   void found(Trouble trouble, const std::string& path) { visit_({trouble, path, false}); }
 
   Status check_work() {
-    LFS_ASSIGN(const auto names, names_of(checked_.work));
+    LFS_ASSIGN(const auto names, sys::names_in(checked_.work));
     for (const std::string& name : names) {
       if (name != kIncompat) {
         LFS_TRY(found(Trouble::Leftover, name, [&] {
@@ -94,7 +82,7 @@ class Check {
       }
       LFS_ASSIGN(const UniqueFd incompat,
                  sys::open_at({checked_.work, kIncompat}, O_RDONLY | O_DIRECTORY));
-      LFS_ASSIGN(const auto marks, names_of(incompat.get()));
+      LFS_ASSIGN(const auto marks, sys::names_in(incompat.get()));
       for (const std::string& mark : marks) {
         found(Trouble::VolatileMark, name + "/" + mark);
       }
@@ -103,7 +91,7 @@ class Check {
   }
 
   Status read_index() {
-    LFS_ASSIGN(const auto names, names_of(checked_.index));
+    LFS_ASSIGN(const auto names, sys::names_in(checked_.index));
     for (const std::string& name : names) {
       const sys::At at{checked_.index, name.c_str()};
       const auto key = parse_index_name(name);

@@ -13,6 +13,7 @@
 
 #include "layers/acl.h"
 #include "layers/link_index.h"
+#include "layers/sys/bulk.h"
 
 namespace layerfs {
 namespace {
@@ -37,18 +38,9 @@ Result<UniqueFd> make_directory(int parent, const char* name, bool& is_new) {
 }
 
 Status empty(int dir) {
-  LFS_ASSIGN(const UniqueFd fd, sys::open_at({dir, "."}, O_RDONLY | O_DIRECTORY));
-  std::vector<std::string> names;
-  sys::DirReader reader(fd.get());
-  for (;;) {
-    LFS_ASSIGN(const auto entry, reader.next());
-    if (!entry) {
-      break;
-    }
-    names.emplace_back(entry->name);
-  }
+  LFS_ASSIGN(const auto names, sys::names_in(dir));
   for (const std::string& name : names) {
-    LFS_TRY(sys::remove_nameless({fd.get(), name.c_str()}));
+    LFS_TRY(sys::remove_nameless({dir, name.c_str()}));
   }
   return {};
 }

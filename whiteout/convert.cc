@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "layers/sys/bulk.h"
+
 namespace layerfs {
 namespace {
 
@@ -19,14 +21,8 @@ struct Found {
 
 Result<Found> find_whiteouts(int dir, bool may_be_by_xattr) {
   Found found;
-  LFS_ASSIGN(const UniqueFd reading, sys::open_at({dir, "."}, O_RDONLY | O_DIRECTORY));
-  sys::DirReader reader(reading.get());
-  for (;;) {
-    LFS_ASSIGN(const auto entry, reader.next());
-    if (!entry) {
-      return found;
-    }
-    const std::string name(entry->name);
+  LFS_TRY(sys::for_each_entry(dir, [&](const sys::DirEntry& entry) -> Status {
+    const std::string name(entry.name);
     if (name == kOpaqueMarker) {
       found.marker = true;
     } else if (name == kConvertTemporary) {
@@ -47,7 +43,9 @@ Result<Found> find_whiteouts(int dir, bool may_be_by_xattr) {
         }
       }
     }
-  }
+    return {};
+  }));
+  return found;
 }
 
 Status unlink_file(int dir, const std::string& name) {

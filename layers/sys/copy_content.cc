@@ -8,28 +8,12 @@
 #include <cstring>
 #include <vector>
 
-#include "layers/sys/syscalls.h"
+#include "layers/sys/bulk.h"
 
 namespace layerfs::sys {
 namespace {
 
 constexpr std::size_t kCopyBufferBytes = 1 << 20;
-
-Status write_all(int fd, const char* data, std::size_t size, off_t offset) {
-  while (size > 0) {
-    const ssize_t n = ::pwrite(fd, data, size, offset);
-    if (n < 0) {
-      if (errno == EINTR) {
-        continue;
-      }
-      return Errno::last();
-    }
-    data += n;
-    size -= static_cast<std::size_t>(n);
-    offset += n;
-  }
-  return {};
-}
 
 // Copies [start, end). `use_range` turns false for good once copy_file_range says
 // that it cannot serve this pair of files.
@@ -68,7 +52,8 @@ Status copy_segment(int from, int to, off_t start, off_t end, bool& use_range,
       // The source is shorter than its own size said: a copy of it would be wrong data.
       return Errno(EIO);
     }
-    LFS_TRY(write_all(to, buffer.data(), static_cast<std::size_t>(n), start));
+    LFS_TRY(write_fully(to, {buffer.data(), static_cast<std::size_t>(n)},
+                        static_cast<std::uint64_t>(start)));
     start += n;
   }
   return {};

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "layers/sys/syscalls.h"
+#include "layers/sys/bulk.h"
 
 namespace layerfs::sys {
 
@@ -34,16 +34,8 @@ Failure TemporaryFile::failure(Errno error) const {
 }
 
 Result<void, Failure> TemporaryFile::write(std::string_view bytes, std::uint64_t offset) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno != EINTR) {
-      return failure(Errno::last());
-    }
-    const auto done = n < 0 ? 0 : static_cast<std::size_t>(n);
-    bytes.remove_prefix(done);
-    offset += done;
-  }
-  return {};
+  const auto written = write_fully(fd_.get(), bytes, offset);
+  return written ? Result<void, Failure>() : failure(written.error());
 }
 
 Result<void, Failure> TemporaryFile::read(char* data, std::size_t size,

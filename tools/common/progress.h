@@ -31,7 +31,6 @@ class Progress {
   bool is_shown() const { return mode_ != ProgressMode::None; }
   // What is being done, from now on; `total` bytes if that is known, else 0.
   void start(std::string what, std::uint64_t total);
-  void set_total(std::uint64_t total) { total_ = total; }
   // Bytes more are done. Any thread may say so.
   void add(std::uint64_t bytes) {
     done_.fetch_add(bytes, std::memory_order_relaxed);

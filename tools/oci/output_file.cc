@@ -7,23 +7,9 @@
 #include <array>
 #include <cstdio>
 
-#include "layers/sys/syscalls.h"
+#include "layers/sys/bulk.h"
 
 namespace layerfs::oci {
-namespace {
-
-Status write_all(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno != EINTR) {
-      return Errno::last();
-    }
-    bytes.remove_prefix(n < 0 ? 0 : static_cast<std::size_t>(n));
-  }
-  return {};
-}
-
-}  // namespace
 
 std::string temporary_name() {
   std::uint64_t value = 0;
@@ -73,32 +59,19 @@ Failure OutputFile::failure(Errno error) const {
 }
 
 Fallible<void> OutputFile::write(std::string_view bytes) {
-  if (const auto written = write_all(fd_.get(), bytes); !written) {
-    return failure(written.error());
-  }
+  LFS_TRY(write_at(bytes, size_));
   size_ += bytes.size();
   return {};
 }
 
 Fallible<void> OutputFile::write_at(std::string_view bytes, std::uint64_t offset) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno != EINTR) {
-      return failure(Errno::last());
-    }
-    const auto done = n < 0 ? 0 : static_cast<std::size_t>(n);
-    bytes.remove_prefix(done);
-    offset += done;
-  }
-  return {};
+  const auto written = sys::write_fully(fd_.get(), bytes, offset);
+  return written ? Fallible<void>() : failure(written.error());
 }
 
 Fallible<void> OutputFile::cut(std::uint64_t size) {
   if (const auto cut = sys::truncate_fd(fd_.get(), static_cast<off_t>(size)); !cut) {
     return failure(cut.error());
-  }
-  if (::lseek(fd_.get(), static_cast<off_t>(size), SEEK_SET) < 0) {
-    return failure(Errno::last());
   }
   size_ = size;
   return {};
@@ -131,8 +104,12 @@ Fallible<void> OutputFile::publish(const std::string& name, Sync sync) {
 }
 
 Fallible<void> DescriptorSink::write(std::string_view bytes) {
-  if (const auto written = write_all(fd_, bytes); !written) {
-    return Failure{"cannot write to " + shown_ + ": " + describe(written.error())};
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    if (n < 0 && errno != EINTR) {
+      return Failure{"cannot write to " + shown_ + ": " + describe(Errno::last())};
+    }
+    bytes.remove_prefix(n < 0 ? 0 : static_cast<std::size_t>(n));
   }
   return {};
 }

@@ -26,7 +26,6 @@ class OutputFile : public ByteSink {
   // What is behind is gone; the next write is there.
   Fallible<void> cut(std::uint64_t size);
   std::uint64_t size() const { return size_; }
-  int fd() const { return fd_.get(); }
 
   enum class Sync { No, Yes };
   // Takes the place of what has that name in the directory. With Yes, it is on disk first.

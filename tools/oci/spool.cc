@@ -1,16 +1,13 @@
 #include "tools/oci/spool.h"
 
 #include <algorithm>
-#include <cstring>
+
+#include "tools/oci/zeros.h"
 
 namespace layerfs::oci {
 namespace {
 
 constexpr std::size_t kBlockBytes = 1U << 20U;
-
-bool is_zero(const char* data, std::size_t size) {
-  return size == 0 || (data[0] == 0 && std::memcmp(data, data + 1, size - 1) == 0);
-}
 
 }  // namespace
 
@@ -32,8 +29,9 @@ Fallible<void> Spool::filled(std::size_t size) {
 }
 
 Fallible<void> Spool::flush() {
-  if (!is_zero(block_.get(), used_)) {
-    LFS_TRY(file_.write({block_.get(), used_}, size_));
+  const std::string_view bytes(block_.get(), used_);
+  if (!is_zero(bytes)) {
+    LFS_TRY(file_.write(bytes, size_));
   }
   size_ += used_;
   used_ = 0;
