@@ -4,35 +4,92 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <cstdio>
+
+#include "layers/sys/bulk.h"
 #include "layers/sys/call.h"
-#include "layers/sys/syscalls.h"
 
 namespace layerfs::sys {
 
-Status remove_tree(At at) {
+namespace {
+
+// Below, directories are moved up first: each level takes a descriptor.
+constexpr unsigned kMostLevels = 64;
+
+// Removes what is no directory. false: it is one.
+Result<bool> remove_other(At at) {
   if (::unlinkat(at.dir, at.name, 0) == 0) {
-    return {};
+    return true;
   }
   if (errno != EISDIR && errno != EPERM) {
     return Errno::last();
   }
-  auto fd = open_at(at, O_RDONLY | O_DIRECTORY);
-  if (!fd) {
-    return fd.error();
-  }
-  // Names first: some filesystems skip entries when a directory shrinks under a reader.
-  std::vector<std::string> names;
-  DirReader reader(fd->get());
-  for (;;) {
-    LFS_ASSIGN(auto entry, reader.next());
-    if (!entry) {
-      break;
+  return false;
+}
+
+class TreeRemoval {
+ public:
+  explicit TreeRemoval(int top) : top_(top) {}
+
+  // All that is in the top.
+  Status run() {
+    for (;;) {
+      LFS_ASSIGN(const auto names, names_in(top_));
+      if (names.empty()) {
+        return {};
+      }
+      for (const std::string& name : names) {
+        LFS_TRY(remove({top_, name.c_str()}, 1));
+      }
     }
-    names.emplace_back(entry->name);
   }
-  for (const std::string& name : names) {
-    LFS_TRY(remove_tree(At{fd->get(), name.c_str()}));
+
+ private:
+  Status remove(At at, unsigned level) {
+    LFS_ASSIGN(const bool removed, remove_other(at));
+    if (removed) {
+      return {};
+    }
+    if (level > kMostLevels) {
+      return move_up(at);
+    }
+    {
+      LFS_ASSIGN(const UniqueFd dir, open_at(at, O_PATH | O_DIRECTORY));
+      // Names first: some filesystems skip entries when a directory shrinks under a reader.
+      LFS_ASSIGN(const auto names, names_in(dir.get()));
+      for (const std::string& name : names) {
+        LFS_TRY(remove({dir.get(), name.c_str()}, level + 1));
+      }
+    }
+    return unlink_at(at, UnlinkKind::Directory);
   }
+
+  Status move_up(At at) {
+    for (;;) {
+      const std::string name = "#removed-" + std::to_string(++moved_);
+      auto moved = rename_at(at, {top_, name.c_str()}, RENAME_NOREPLACE);
+      if (!moved && moved.error().value() == EINVAL) {
+        moved = rename_at(at, {top_, name.c_str()});  // the filesystem has no such flag
+      }
+      if (moved || moved.error().value() != EEXIST) {
+        return moved;
+      }
+    }
+  }
+
+  int top_;
+  std::uint64_t moved_ = 0;
+};
+
+}  // namespace
+
+Status remove_tree(At at) {
+  LFS_ASSIGN(const bool removed, remove_other(at));
+  if (removed) {
+    return {};
+  }
+  LFS_ASSIGN(const UniqueFd top, open_at(at, O_PATH | O_DIRECTORY));
+  LFS_TRY(TreeRemoval(top.get()).run());
   return unlink_at(at, UnlinkKind::Directory);
 }
 

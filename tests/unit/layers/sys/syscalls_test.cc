@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <catch2/catch.hpp>
 #include <set>
 
+#include "layers/sys/bulk.h"
 #include "layers/sys/quiet_open.h"
 #include "tests/testlib/faults.h"
 #include "tests/testlib/files.h"
@@ -400,6 +402,46 @@ TEST_CASE("remove_tree: a tree goes, what its symlinks lead to stays") {
   CHECK(names_in(d.dir.path()) == std::vector<std::string>{"kept"});
   CHECK(read_file(d.at("kept/f")) == "kept");
   CHECK(sys::remove_tree(d.of("none")).error() == Errno(ENOENT));
+}
+
+TEST_CASE("remove_tree: a tree deeper than there are descriptors goes") {
+  const Dir d;
+  constexpr int kLevels = 300;
+  auto below = sys::open_path(d.dir.path(), O_PATH | O_DIRECTORY);
+  for (int i = 0; i < kLevels && below; ++i) {
+    for (const char* name : {"d", "#removed-1"}) {
+      REQUIRE(sys::mkdir_at({below->get(), name}, 0700).ok());
+    }
+    below = sys::open_at({below->get(), "d"}, O_PATH | O_DIRECTORY);
+  }
+  REQUIRE(below);
+  struct rlimit before {};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const struct rlimit few = {kLevels / 2, before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+  const auto removed = sys::remove_tree(d.of("d"));
+  CHECK(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  CHECK(removed.ok());
+  CHECK(names_in(d.dir.path()) == std::vector<std::string>{"#removed-1"});
+}
+
+TEST_CASE("write_fully, names_in: all of the bytes, all of the names") {
+  const Dir d;
+  write_file(d.at("f"), "0123456789");
+  const auto fd = sys::open_path(d.at("f"), O_RDWR);
+  REQUIRE(fd);
+  CHECK(sys::write_fully(fd->get(), "ab", 9).ok());
+  CHECK(read_file(d.at("f")) == "012345678ab");
+  CHECK(sys::write_fully(-1, "x", 0).error() == Errno(EBADF));
+  make_dirs(d.at("sub"));
+  const auto dir = sys::open_path(d.dir.path(), O_PATH | O_DIRECTORY);
+  auto names = sys::names_in(dir->get());
+  REQUIRE(names);
+  std::sort(names->begin(), names->end());
+  CHECK(*names == std::vector<std::string>{"f", "sub"});
+  CHECK(sys::for_each_entry(dir->get(), [](const sys::DirEntry& /*entry*/) {
+          return Status(Errno(EINTR));
+        }).error() == Errno(EINTR));
 }
 
 TEST_CASE("rename_at: its flags are renameat2's") {
