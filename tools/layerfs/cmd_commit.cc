@@ -18,9 +18,6 @@
 namespace layerfs {
 namespace {
 
-// Each takes about 2 MiB of memory, and what reads cannot feed more.
-constexpr unsigned kMostByDefault = 12;
-
 // An upper that is mounted changes under the reader.
 Outcome<UniqueFd> hold_upper(const LayerChoice& choice) {
   auto fd = sys::open_path(choice.uppers.front(), O_RDONLY | O_DIRECTORY);
@@ -52,9 +49,8 @@ Outcome<oci::PackOptions> pack_options(const CommitOptions& options, Progress& p
   pack.writer.without_content = options.empty;
   std::sort(pack.writer.without_content.begin(), pack.writer.without_content.end());
   pack.explicit_whiteouts = options.explicit_whiteouts;
-  pack.threads = options.threads > 0
-                     ? static_cast<unsigned>(options.threads)
-                     : std::clamp(std::thread::hardware_concurrency(), 1U, kMostByDefault);
+  pack.threads = options.threads > 0 ? static_cast<unsigned>(options.threads)
+                                     : std::max(std::thread::hardware_concurrency(), 1U);
   pack.writer.progress = [&progress](std::uint64_t bytes) -> oci::Fallible<void> {
     if (InterruptGuard::interrupted()) {
       return Failure{"interrupted; nothing was written"};
@@ -100,7 +96,7 @@ Outcome<void> commit_layer(const CommitOptions& options, const OpenLayers& layer
     LFS_ASSIGN(const oci::Packed packed,
                to_outcome(oci::pack_layer(before, layers.now(), sink, pack)));
     progress.finish();
-    LFS_TRY(tell_losses(packed.losses, options.strict, streams));
+    LFS_TRY(judge_losses(packed.losses, options.strict, streams));
     tell_layer("layer", packed, options.json, streams.err);
     return {};
   }
@@ -110,7 +106,7 @@ Outcome<void> commit_layer(const CommitOptions& options, const OpenLayers& layer
   LFS_ASSIGN(const oci::Packed packed,
              to_outcome(oci::pack_layer(before, layers.now(), file, pack)));
   progress.finish();
-  LFS_TRY(tell_losses(packed.losses, options.strict, streams));
+  LFS_TRY(judge_losses(packed.losses, options.strict, streams));
   LFS_TRY(to_outcome(file.publish(target.name, oci::OutputFile::Sync::No)));
   tell_layer(name, packed, options.json, streams.out);
   return {};

@@ -9,6 +9,7 @@
 #include "tools/layerfs/fallible.h"
 #include "tools/layerfs/layer_choice.h"
 #include "tools/layerfs/mark_options.h"
+#include "tools/layerfs/tell_losses.h"
 #include "tools/oci/pack.h"
 #include "tools/oci/squash.h"
 
@@ -78,9 +79,7 @@ Outcome<void> run(const std::vector<std::string>& positionals, const SquashWords
   LFS_ASSIGN(const oci::Squashed done,
              to_outcome(oci::squash_layers(layers->now(), positionals[1], options)));
   progress.finish();
-  for (const oci::Loss& loss : done.losses) {
-    streams.err << "layerfs: squash: lost: '/" << loss.path << "': " << loss.what << '\n';
-  }
+  LFS_TRY(tell_losses(done.losses, "squash: lost", streams));
   if (words.json) {
     streams.out << nlohmann::json{{"layer", bytes_to_json(positionals[1])},
                                   {"entries", done.entries},

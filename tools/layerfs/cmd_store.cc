@@ -60,9 +60,9 @@ struct Contents {
   static Outcome<Contents> read(const oci::LayerStore& store) {
     Contents out;
     LFS_ASSIGN(out.images, to_outcome(store.images()));
-    LFS_ASSIGN(const auto layers, to_outcome(store.layers()));
-    for (const oci::StoredLayer& layer : layers) {
-      out.layers.emplace(layer.key, layer);
+    LFS_ASSIGN(auto layers, to_outcome(store.layers()));
+    for (oci::StoredLayer& layer : layers) {
+      out.layers.emplace(layer.key, std::move(layer));
     }
     for (const oci::StoredImage& image : out.images) {
       for (const std::string& key : image.layers) {

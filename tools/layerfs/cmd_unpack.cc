@@ -13,6 +13,7 @@
 #include "tools/layerfs/commands.h"
 #include "tools/layerfs/fallible.h"
 #include "tools/layerfs/mark_options.h"
+#include "tools/layerfs/tell_losses.h"
 #include "tools/oci/image_source.h"
 #include "tools/oci/layer_store.h"
 
@@ -20,13 +21,12 @@ namespace layerfs {
 namespace {
 
 // Each takes some MiB of memory.
-constexpr unsigned kMostByDefault = 8;
+constexpr unsigned kMostByDefault = 4;
 
 constexpr int kMostThreads = 256;
 // More than any image in use has; a bomb has more.
 constexpr std::uint64_t kUsualLimit = 64ULL << 30;
 constexpr std::uint64_t kMostEntries = 20'000'000;
-constexpr std::size_t kLossesShown = 20;
 
 struct UnpackOptions {
   std::optional<std::string> name;
@@ -96,7 +96,7 @@ Command command_for(UnpackOptions& options) {
         }},
        {.name = "threads",
         .value = "N",
-        .help = "Layers unpacked at a time. Default: one a core, at most 8.",
+        .help = "Layers unpacked at a time. Default: one a core, at most 4.",
         .apply = [&options](std::string_view text) -> Outcome<void> {
           LFS_ASSIGN(const int threads, parse_int(text, 1, kMostThreads));
           options.store.threads = static_cast<unsigned>(threads);
@@ -180,22 +180,10 @@ std::string escape_path(const std::string& path) {
   return out;
 }
 
-void tell(const std::string& name, const std::vector<oci::StoredLayer>& layers,
-          const oci::ImageSource* image, bool json, const Streams& streams) {
-  std::size_t shown = 0;
-  std::size_t all = 0;
+Outcome<void> tell(const std::string& name, const std::vector<oci::StoredLayer>& layers,
+                   const oci::ImageSource* image, bool json, const Streams& streams) {
   for (const oci::StoredLayer& layer : layers) {
-    for (const oci::Loss& loss : layer.losses) {
-      all += 1;
-      if (shown < kLossesShown) {
-        ++shown;
-        streams.err << "layerfs: unpack: not in the store: '/" << loss.path << "': " << loss.what
-                    << '\n';
-      }
-    }
-  }
-  if (all > shown) {
-    streams.err << "layerfs: unpack: and " << all - shown << " more\n";
+    LFS_TRY(tell_losses(layer.losses, "unpack: not in the store", streams));
   }
   std::string stack;
   for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
@@ -203,7 +191,7 @@ void tell(const std::string& name, const std::vector<oci::StoredLayer>& layers,
   }
   if (!json) {
     streams.out << "--layers " << stack << '\n';
-    return;
+    return {};
   }
   nlohmann::json document = {{"name", bytes_to_json(name)},
                              {"stack", bytes_to_json(stack)},
@@ -220,6 +208,7 @@ void tell(const std::string& name, const std::vector<oci::StoredLayer>& layers,
     document["config"] = image->image().config.value("config", nlohmann::json::object());
   }
   streams.out << document.dump() << '\n';
+  return {};
 }
 
 Outcome<void> run(const std::vector<std::string>& positionals, UnpackOptions& options,
@@ -254,8 +243,7 @@ Outcome<void> run(const std::vector<std::string>& positionals, UnpackOptions& op
     image.layers.push_back(layer.key);
   }
   LFS_TRY(to_outcome(store.set_image(image)));
-  tell(image.name, layers, wanted.image.get(), options.json, streams);
-  return {};
+  return tell(image.name, layers, wanted.image.get(), options.json, streams);
 }
 
 }  // namespace

@@ -6,16 +6,17 @@
 #include "tools/common/interrupt.h"
 #include "tools/layerfs/estimate.h"
 #include "tools/layerfs/fallible.h"
+#include "tools/layerfs/tell_losses.h"
 #include "tools/oci/image_build.h"
 
 namespace layerfs {
 namespace {
 
 // The bottom one first. Of a base the lowers are in it already.
-Outcome<std::vector<oci::Loss>> add_layers(oci::ImageBuilder& builder, const CommitOptions& options,
-                                           const OpenLayers& layers, Instant& instant,
-                                           const oci::PackOptions& pack) {
-  std::vector<oci::Loss> losses;
+Outcome<oci::LossList> add_layers(oci::ImageBuilder& builder, const CommitOptions& options,
+                                  const OpenLayers& layers, Instant& instant,
+                                  const oci::PackOptions& pack) {
+  oci::LossList losses;
   const auto add = [&](const MergedView& before, const MergedView& now,
                        bool last) -> Outcome<void> {
     oci::PackOptions one = pack;
@@ -25,8 +26,8 @@ Outcome<std::vector<oci::Loss>> add_layers(oci::ImageBuilder& builder, const Com
       LFS_TRY(instant.begin());
     }
     LFS_ASSIGN(const oci::Packed packed, to_outcome(builder.add_layer(before, now, one, last)));
-    losses.insert(losses.end(), packed.losses.begin(), packed.losses.end());
-    return {};
+    return to_outcome(packed.losses.for_each(
+        [&losses](const oci::Loss& loss) { return losses.add(loss.path, loss.what); }));
   };
   const LayerIndex all = layers.stack().size();
   if (options.squash) {
@@ -67,12 +68,8 @@ void tell_image(const oci::ImageReference& reference, const oci::BuiltImage& ima
 
 }  // namespace
 
-Outcome<void> tell_losses(const std::vector<oci::Loss>& losses, bool strict,
-                          const Streams& streams) {
-  for (const oci::Loss& loss : losses) {
-    streams.err << "layerfs: commit: not in the layer: '/" << loss.path << "': " << loss.what
-                << '\n';
-  }
+Outcome<void> judge_losses(const oci::LossList& losses, bool strict, const Streams& streams) {
+  LFS_TRY(tell_losses(losses, "commit: not in the layer", streams));
   if (strict && !losses.empty()) {
     return failed("the layer cannot carry " + std::to_string(losses.size()) +
                   (losses.size() == 1 ? " thing" : " things") +
@@ -108,10 +105,9 @@ Outcome<void> commit_image(const CommitOptions& options, const OpenLayers& layer
   progress.start("committing",
                  estimate_bytes(progress, layers.stack(),
                                 only_upper ? layers.upper_count() : layers.stack().size()));
-  LFS_ASSIGN(const std::vector<oci::Loss> losses,
-             add_layers(builder, options, layers, instant, pack));
+  LFS_ASSIGN(const oci::LossList losses, add_layers(builder, options, layers, instant, pack));
   progress.finish();
-  LFS_TRY(tell_losses(losses, options.strict, streams));
+  LFS_TRY(judge_losses(losses, options.strict, streams));
   oci::ImageNotes notes = options.notes;
   notes.created = options.timestamp ? options.timestamp : pack.writer.times.latest;
   if (InterruptGuard::interrupted()) {

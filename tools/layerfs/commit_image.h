@@ -17,7 +17,6 @@ Outcome<void> commit_image(const CommitOptions& options, const OpenLayers& layer
 void read_shortly(oci::PackOptions& pack, Instant& instant);
 
 // Prints what a layer could not carry; a failure if there is something and `strict`.
-Outcome<void> tell_losses(const std::vector<oci::Loss>& losses, bool strict,
-                          const Streams& streams);
+Outcome<void> judge_losses(const oci::LossList& losses, bool strict, const Streams& streams);
 
 }  // namespace layerfs

@@ -134,8 +134,8 @@ OptionGroup CommitOptions::where_group() {
             }},
            {.name = "threads",
             .value = "N",
-            .help = "Threads that compress; the result does not depend on it. Default: one a core, "
-                    "at most 12.",
+            .help = "Threads that compress, as far as memory allows (12 of gzip, fewer of zstd at "
+                    "high levels); the result does not depend on it. Default: one a core.",
             .apply = [this](std::string_view text) -> Outcome<void> {
               LFS_ASSIGN(threads, parse_int(text, 1, kMostThreads));
               return {};

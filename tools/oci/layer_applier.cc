@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -15,19 +14,20 @@
 #include "layers/merged_view.h"
 #include "layers/path_text.h"
 #include "layers/sys/syscalls.h"
+#include "tools/oci/zeros.h"
 
 namespace layerfs::oci {
 namespace {
 
 // No filesystem operation takes a longer one in one piece.
 constexpr std::size_t kMostPathBytes = 32 * 1024;
+// As deep as a path can be that anybody names in one piece (PATH_MAX).
+constexpr std::size_t kMostLevels = 2048;
 // Names that aufs keeps for itself, of no meaning to others; but the opaque marker is one.
 const std::string kForeignPrefix = std::string(kWhiteoutPrefix) + std::string(kWhiteoutPrefix);
 // Linux' dev_t (include/linux/kdev_t.h).
 constexpr std::int64_t kMaxMajor = 0xfff;
 constexpr std::int64_t kMaxMinor = 0xfffff;
-// Whole runs of zeros of this size become holes.
-constexpr std::size_t kHoleBytes = 32 * 1024;
 // 1 MiB: of 10^6 whiteouts, one path in 20 is looked for in vain.
 constexpr std::size_t kFilterBits = std::size_t{1} << 23U;
 
@@ -56,48 +56,6 @@ std::array<std::size_t, 2> filter_bits(const std::string& path) {
   return {hash % kFilterBits, (hash >> 32U) % kFilterBits};
 }
 
-bool is_zero(std::string_view bytes) {
-  return bytes.empty() ||
-         (bytes[0] == '\0' && bytes.substr(1) == bytes.substr(0, bytes.size() - 1));
-}
-
-Status write_at(int fd, std::string_view bytes, std::uint64_t offset) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno != EINTR) {
-      return Errno::last();
-    }
-    const auto done = n < 0 ? 0 : static_cast<std::size_t>(n);
-    bytes.remove_prefix(done);
-    offset += done;
-  }
-  return {};
-}
-
-// Leaves out blocks of zeros. Returns where the last byte written ends; 0: none was.
-Result<std::uint64_t> write_without_holes(int fd, std::string_view bytes, std::uint64_t offset) {
-  std::uint64_t end = 0;
-  std::size_t begin = 0;  // of what is to be written
-  const auto flush = [&](std::size_t to) -> Status {
-    if (to > begin) {
-      LFS_TRY(write_at(fd, bytes.substr(begin, to - begin), offset + begin));
-      end = offset + to;
-    }
-    return {};
-  };
-  for (std::size_t at = 0; at < bytes.size();) {
-    const std::size_t piece =
-        std::min<std::size_t>(bytes.size() - at, kHoleBytes - (offset + at) % kHoleBytes);
-    if (piece == kHoleBytes && is_zero(bytes.substr(at, piece))) {
-      LFS_TRY(flush(at));
-      begin = at + piece;
-    }
-    at += piece;
-  }
-  LFS_TRY(flush(bytes.size()));
-  return end;
-}
-
 }  // namespace
 
 Fallible<LayerApplier::Place> LayerApplier::place_of(const std::string& text,
@@ -109,6 +67,7 @@ Fallible<LayerApplier::Place> LayerApplier::place_of(const std::string& text,
     return refused(shown.substr(0, 64) + "...", "is too long a path");
   }
   Place place;
+  std::size_t levels = 0;
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find('/', at), text.size());
     const std::string_view part = std::string_view(text).substr(at, end - at);
@@ -121,6 +80,9 @@ Fallible<LayerApplier::Place> LayerApplier::place_of(const std::string& text,
     }
     if (part.size() > kMaxNameBytes) {
       return refused(shown, "has a name of more than 255 bytes");
+    }
+    if (++levels > kMostLevels) {
+      return refused(shown.substr(0, 64) + "...", "is too deep");
     }
     place.is_foreign =
         place.is_foreign || (part.starts_with(kForeignPrefix) && part != kOpaqueMarker);
@@ -168,10 +130,7 @@ Fallible<LayerApplier::Attributes> LayerApplier::attributes_of(const TarItem& it
 }
 
 Fallible<void> LayerApplier::add(const TarItem& item, TarReader& reader) {
-  if (++entries_ > options_.limits.entries) {
-    return refused(item.path, "is more than the " + std::to_string(options_.limits.entries) +
-                                  " entries that are allowed");
-  }
+  LFS_TRY(count(item.path));
   LFS_ASSIGN(const Place place, place_of(item.path, item.path));
   if (place.is_foreign) {
     return {};
@@ -199,6 +158,13 @@ Fallible<void> LayerApplier::add(const TarItem& item, TarReader& reader) {
     default:
       return refused(item.path, "is of a type that a layer cannot have");
   }
+}
+
+Fallible<void> LayerApplier::count(const std::string& path) {
+  return ++entries_ <= options_.limits.entries
+             ? Fallible<void>()
+             : refused(path, "is more than the " + std::to_string(options_.limits.entries) +
+                                 " entries that are allowed");
 }
 
 Fallible<int> LayerApplier::open_directory(const std::string& path, const std::string& shown) {
@@ -240,6 +206,7 @@ Fallible<UniqueFd> LayerApplier::make_directories(const std::string& path,
       if (!replaces && next.error().value() != ENOENT) {
         return cannot(shown, "make its directory", next.error());
       }
+      LFS_TRY(count(shown));
       auto made = sys::mkdir_at(here, 0700);
       if (made && replaces) {
         made = options_.marks.set_opaque(here);
@@ -247,7 +214,7 @@ Fallible<UniqueFd> LayerApplier::make_directories(const std::string& path,
       if (!made) {
         return cannot(shown, "make its directory", made.error());
       }
-      implied_.insert(whole);
+      LFS_TRY(implied_.add(whole));
       next = sys::open_at(here, O_PATH | O_DIRECTORY);
     }
     above = whole;
@@ -288,8 +255,12 @@ Fallible<void> LayerApplier::leave(const OpenDirectory& directory) {
 }
 
 Fallible<void> LayerApplier::enter(const std::string& path, int fd) {
-  // The root and those without an entry get theirs at the end.
-  if (path.empty() || implied_.contains(path) || (!open_.empty() && open_.back().path == path)) {
+  if (path.empty() || (!open_.empty() && open_.back().path == path)) {
+    return {};
+  }
+  // They get theirs at the end, as the root does.
+  LFS_ASSIGN(const bool is_implied, implied_.contains(path));
+  if (is_implied) {
     return {};
   }
   const auto st = sys::stat_at({fd});
@@ -398,8 +369,10 @@ Fallible<void> LayerApplier::add_directory(const Place& place, Attributes attrib
   LFS_ASSIGN(const int dir, open_directory(place.dir, place.path));
   const sys::At at{dir, place.name.c_str()};
   const auto made = sys::mkdir_at(at, 0700);
-  const bool was_implied =
-      !made && made.error().value() == EEXIST && implied_.erase(place.path) > 0;
+  bool was_implied = false;
+  if (!made && made.error().value() == EEXIST) {
+    LFS_ASSIGN(was_implied, implied_.remove(place.path));
+  }
   if (!made && !was_implied) {
     return cannot(place.path, "make it", made.error());
   }
@@ -549,7 +522,7 @@ Fallible<void> LayerApplier::set_xattrs(sys::At at, const std::string& path,
                                         const Attributes& attributes) {
   for (const auto& [name, text] : attributes.xattrs) {
     if (is_internal_xattr(name)) {
-      losses_.push_back({path, "its attribute " + name + ", which would be a mark of the layer"});
+      LFS_TRY(losses_.add(path, "its attribute " + name + ", which would be a mark of the layer"));
       continue;
     }
     if (!is_image_xattr(name)) {
@@ -570,7 +543,7 @@ Fallible<void> LayerApplier::set_xattrs(sys::At at, const std::string& path,
     if (!is_not_permitted(set.error()) && !is_unsupported(set.error())) {
       return cannot(path, "set its attribute " + name, set.error());
     }
-    losses_.push_back({path, "its attribute " + name + ": " + describe(set.error())});
+    LFS_TRY(losses_.add(path, "its attribute " + name + ": " + describe(set.error())));
   }
   return {};
 }
@@ -586,14 +559,14 @@ Fallible<void> LayerApplier::finish() {
     open_.pop_back();
   }
   // What is inside before the directory, which may then be closed to us.
-  for (auto path = implied_.rbegin(); path != implied_.rend(); ++path) {
+  LFS_TRY(implied_.for_each([this](const std::string& path) -> Fallible<void> {
     DirectoryAttributes attributes{0, 0, 0755, {}, {}};
     if (options_.directory_below) {
-      LFS_ASSIGN(const auto below, options_.directory_below(*path));
+      LFS_ASSIGN(const auto below, options_.directory_below(path));
       attributes = below.value_or(attributes);
     }
-    LFS_TRY(leave({*path, of_directory(attributes), {}, {}}));
-  }
+    return leave({path, of_directory(attributes), {}, {}});
+  }));
   return leave({"", root_attributes_.value_or(of_directory({0, 0, 0755, {}, {}})), {}, {}});
 }
 

@@ -6,12 +6,12 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "layers/override_stat.h"
-#include "tools/oci/layer_writer.h"
+#include "tools/oci/implied_directories.h"
+#include "tools/oci/loss_list.h"
 #include "tools/oci/tar_reader.h"
 #include "whiteout/marks.h"
 
@@ -53,9 +53,10 @@ class LayerApplier {
   // After the last: what directories get when nothing more is put into them.
   Fallible<void> finish();
 
-  // Directories that the tar has no entry for, but entries in.
-  const std::set<std::string>& implied() const { return implied_; }
-  const std::vector<Loss>& losses() const { return losses_; }
+  // There are directories that the tar has no entry for, but entries in.
+  bool has_implied() const { return !implied_.empty(); }
+  // What the filesystem did not take; once.
+  LossList take_losses() { return std::move(losses_); }
   std::uint64_t bytes() const { return bytes_; }
   std::uint64_t entries() const { return entries_; }
 
@@ -97,6 +98,8 @@ class LayerApplier {
   Fallible<void> set_attributes(sys::At at, const std::string& path, const Attributes& attributes);
   Fallible<void> set_xattrs(sys::At at, const std::string& path, const Attributes& attributes);
 
+  // One entry more, or a directory without one, on account of `path`.
+  Fallible<void> count(const std::string& path);
   // The directory that an entry goes into, made where it is missing.
   Fallible<int> open_directory(const std::string& path, const std::string& shown);
   Fallible<UniqueFd> make_directories(const std::string& path, const std::string& shown);
@@ -115,13 +118,13 @@ class LayerApplier {
   ApplyOptions options_;
   std::string open_path_;  // of open_fd_
   UniqueFd open_fd_;
-  std::set<std::string> implied_;
+  ImpliedDirectories implied_;
   // By hashes of the paths (a Bloom filter): a false yes costs a look at the disk. Empty:
   // there is no whiteout.
   std::vector<bool> whiteouts_;
   std::vector<OpenDirectory> open_;  // each below the one before
   std::optional<Attributes> root_attributes_;
-  std::vector<Loss> losses_;
+  LossList losses_;
   std::uint64_t bytes_ = 0;
   std::uint64_t entries_ = 0;
 };

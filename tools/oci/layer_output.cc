@@ -2,7 +2,9 @@
 
 #include <zstd.h>
 
+#include <algorithm>
 #include <deque>
+#include <iterator>
 #include <optional>
 #include <string>
 
@@ -12,9 +14,31 @@ namespace {
 // Of gzip a block is a unit of compression, so its size decides the bytes. Of less, waking
 // each other up costs the threads more than the work.
 constexpr std::size_t kBlockBytes = 512 * 1024;
-// Independent of the number of threads, as the output must be. A thread takes some four times as
-// much memory.
+// Independent of the number of threads, as the output must be.
 constexpr int kZstdJobBytes = 1 << 20;
+
+// What keeps compression by zstd within some 30 MiB. The tables are those that zstd 1.5 has for
+// the level, but where even one thread's would be too large; 0: as zstd has it. How many threads
+// there are does not decide the bytes, but whether there are any does: where the tables leave room
+// for one only, it is the caller's own, as one beside it would read much of the data twice.
+struct ZstdPlan {
+  int highest_level;
+  unsigned most_threads;  // 0: none beside the caller's
+  int window_log;
+  int hash_log;
+  int chain_log;
+};
+constexpr ZstdPlan kZstdPlans[] = {
+    {3, 12, 0, 0, 0}, {4, 8, 0, 0, 0},   {6, 6, 0, 0, 0},     {8, 4, 0, 0, 0},
+    {9, 2, 0, 0, 0},  {12, 2, 0, 21, 0}, {19, 0, 22, 20, 22},
+};
+
+const ZstdPlan& plan_of(int level) {
+  return *std::find_if(std::begin(kZstdPlans), std::end(kZstdPlans) - 1,
+                       [level](const ZstdPlan& plan) { return level <= plan.highest_level; });
+}
+// A thread of gzip takes some 2 MiB.
+constexpr unsigned kMostGzipThreads = 12;
 
 }  // namespace
 
@@ -104,12 +128,15 @@ class LayerOutput::ZstdEncoder : public Encoder {
  public:
   static Fallible<std::unique_ptr<ZstdEncoder>> create(ByteSink& to, unsigned threads, int level) {
     std::unique_ptr<ZstdEncoder> encoder(new ZstdEncoder(to));
-    // With one worker or more the frame is the same for any number of them; without, it is
-    // another (zstd.h, ZSTD_c_nbWorkers).
+    // zstd.h, ZSTD_c_nbWorkers: with one or more the frame is the same for any number of them.
+    const ZstdPlan& plan = plan_of(level);
+    const unsigned workers = std::min(threads, plan.most_threads);
     for (const auto& [parameter, value] :
          {std::pair{ZSTD_c_compressionLevel, level}, std::pair{ZSTD_c_checksumFlag, 1},
-          std::pair{ZSTD_c_nbWorkers, static_cast<int>(threads)},
-          std::pair{ZSTD_c_jobSize, kZstdJobBytes}}) {
+          std::pair{ZSTD_c_windowLog, plan.window_log}, std::pair{ZSTD_c_hashLog, plan.hash_log},
+          std::pair{ZSTD_c_chainLog, plan.chain_log},
+          std::pair{ZSTD_c_nbWorkers, static_cast<int>(workers)},
+          std::pair{ZSTD_c_jobSize, workers > 0 ? kZstdJobBytes : 0}}) {
       if (ZSTD_isError(ZSTD_CCtx_setParameter(encoder->context_, parameter, value)) != 0) {
         return Failure{"libzstd was built without threads; use gzip"};
       }
@@ -175,8 +202,8 @@ Fallible<std::unique_ptr<LayerOutput>> LayerOutput::create(ByteSink& to, Compres
       output->encoder_ = std::make_unique<RawEncoder>(to);
       break;
     case Codec::Gzip:
-      output->encoder_ =
-          std::make_unique<GzipEncoder>(to, threads, compression.level.value_or(kGzipLevel));
+      output->encoder_ = std::make_unique<GzipEncoder>(to, std::min(threads, kMostGzipThreads),
+                                                       compression.level.value_or(kGzipLevel));
       break;
     case Codec::Zstd: {
       LFS_ASSIGN(output->encoder_,

@@ -24,7 +24,8 @@ struct LayerInfo {
 class LayerOutput : public BlockSink {
  public:
   // `to` outlives this, and is written to by another thread until finish() returns.
-  // The bytes do not depend on `threads`.
+  // `threads`: at least one; fewer are used where they would take too much memory. The bytes do
+  // not depend on it.
   static Fallible<std::unique_ptr<LayerOutput>> create(ByteSink& to, Compression compression,
                                                        unsigned threads);
   ~LayerOutput() override;

@@ -13,7 +13,7 @@
 #include "layers/identity.h"
 #include "layers/merged_view.h"
 #include "layers/mount_config.h"
-#include "layers/sys/syscalls.h"
+#include "layers/sys/bulk.h"
 #include "tools/oci/document.h"
 #include "tools/oci/output_file.h"
 
@@ -28,24 +28,12 @@ Failure cannot(const std::string& path, Errno error) {
 }
 
 Fallible<std::vector<std::string>> names_in(int dir, const std::string& shown) {
-  auto fd = sys::open_at({dir, "."}, O_RDONLY | O_DIRECTORY);
-  if (!fd) {
-    return cannot(shown, fd.error());
+  auto names = sys::names_in(dir);
+  if (!names) {
+    return cannot(shown, names.error());
   }
-  std::vector<std::string> names;
-  sys::DirReader reader(fd->get());
-  for (;;) {
-    const auto entry = reader.next();
-    if (!entry) {
-      return cannot(shown, entry.error());
-    }
-    if (!*entry) {
-      break;
-    }
-    names.emplace_back((*entry)->name);
-  }
-  std::sort(names.begin(), names.end());
-  return names;
+  std::sort(names->begin(), names->end());
+  return std::move(*names);
 }
 
 Fallible<nlohmann::json> read_json(int dir, const std::string& name, const std::string& shown) {
@@ -473,7 +461,7 @@ Fallible<StoredLayer> LayerStore::Unpacking::unpack(std::size_t index, int temp)
                            [this](std::uint64_t bytes) { return progress(bytes); }},
                           root->get(), std::move(apply)));
   if (options_.strict && !unpacked.losses.empty()) {
-    const Loss& loss = unpacked.losses.front();
+    LFS_ASSIGN(const Loss loss, unpacked.losses.first());
     return Failure{request.shown + ": '" + loss.path + "': " + loss.what +
                    "; the store cannot hold it"};
   }

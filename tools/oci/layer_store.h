@@ -27,7 +27,7 @@ struct StoredLayer {
   std::uint64_t entries = 0;
   std::uint64_t loss_count = 0;
   bool has_implied = false;  // what is below decided how some directories are
-  std::vector<Loss> losses;  // if it was unpacked just now
+  LossList losses;           // if it was unpacked just now
   bool was_there = false;
 };
 

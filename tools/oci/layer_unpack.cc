@@ -86,8 +86,8 @@ Fallible<UnpackedLayer> unpack_layer(UnpackInput input, int root, ApplyOptions o
   if (const auto finished = applier.finish(); !finished) {
     return named(finished.error());
   }
-  return UnpackedLayer{found, applier.bytes(), applier.entries(), !applier.implied().empty(),
-                       applier.losses()};
+  return UnpackedLayer{found, applier.bytes(), applier.entries(), applier.has_implied(),
+                       applier.take_losses()};
 }
 
 }  // namespace layerfs::oci

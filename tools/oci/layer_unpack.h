@@ -27,7 +27,7 @@ struct UnpackedLayer {
   std::uint64_t bytes = 0;  // of file content
   std::uint64_t entries = 0;
   bool has_implied = false;  // it depends on the layers below (ApplyOptions)
-  std::vector<Loss> losses;
+  LossList losses;
 };
 
 // Into the empty directory `root`. What is there after a failure is of no use.

@@ -58,7 +58,7 @@ Fallible<void> LayerWriter::add(const Change& change) {
     // Readers ignore an entry for the root, so there is none.
     const ChangedParts& parts = change.parts;
     if (parts.mode || parts.owner || parts.xattrs) {
-      lose("", "the root directory's own owner, mode and attributes");
+      return losses_.add("", "the root directory's own owner, mode and attributes");
     }
     return {};
   }
@@ -98,8 +98,7 @@ Fallible<void> LayerWriter::add_object(const std::string& path, ViewObject& obje
   const ViewEntry& source = object.entry();
   const Identity& identity = source.identity;
   if (S_ISSOCK(identity.mode)) {
-    lose(path, "a socket");
-    return {};
+    return losses_.add(path, "a socket");
   }
   if (identity.uid == options_.unmapped_uid || identity.gid == options_.unmapped_gid) {
     return Failure{"'/" + path +
@@ -181,7 +180,8 @@ Fallible<void> LayerWriter::add_xattrs(const std::string& path, ViewObject& obje
     if (is_portable_xattr(name, value)) {
       entry.xattrs.emplace_back(name, value);
     } else {
-      lose(path, "its attribute " + name + (value.empty() ? ", which is empty" : ""));
+      LFS_TRY(
+          losses_.add(path, "its attribute " + name + (value.empty() ? ", which is empty" : "")));
     }
   }
   return {};

@@ -9,6 +9,7 @@
 #include "layers/change_walk.h"
 #include "layers/link_tally.h"
 #include "tools/oci/byte_sink.h"
+#include "tools/oci/loss_list.h"
 #include "tools/oci/tar_header.h"
 
 namespace layerfs::oci {
@@ -18,12 +19,6 @@ struct LayerTimes {
   std::optional<std::int64_t> latest;  // later ones become this (SOURCE_DATE_EPOCH)
   std::optional<std::int64_t> exact;   // all become this
   bool whole_seconds = false;          // the fraction is cut off
-};
-
-// What a layer cannot carry.
-struct Loss {
-  std::string path;
-  std::string what;
 };
 
 struct LayerWriterOptions {
@@ -55,7 +50,8 @@ class LayerWriter {
   std::uint64_t entries() const { return entries_; }
   // Of the times written, in seconds.
   std::optional<std::int64_t> newest() const { return newest_; }
-  const std::vector<Loss>& losses() const { return losses_; }
+  // What the layer cannot carry; once.
+  LossList take_losses() { return std::move(losses_); }
 
  private:
   Fallible<void> add_whiteout(const std::string& path);
@@ -66,9 +62,6 @@ class LayerWriter {
   Fallible<void> write_header(const TarEntry& entry);
   struct timespec stored_time(const struct statx_timestamp& time) const;
   bool is_left_out(const std::string& path) const;
-  void lose(const std::string& path, std::string what) {
-    losses_.push_back({path, std::move(what)});
-  }
 
   BlockSink& to_;
   LayerWriterOptions options_;
@@ -82,7 +75,7 @@ class LayerWriter {
   };
   SpillTable<Linked> linked_;
   SpillLog first_names_;
-  std::vector<Loss> losses_;
+  LossList losses_;
 };
 
 }  // namespace layerfs::oci

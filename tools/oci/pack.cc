@@ -25,7 +25,7 @@ Fallible<Packed> pack_layer(const MergedView& before, const MergedView& now, Byt
     }));
   }
   LFS_ASSIGN(LayerInfo info, output->finish());
-  return Packed{std::move(info), writer.entries(), writer.losses(), writer.newest()};
+  return Packed{std::move(info), writer.entries(), writer.take_losses(), writer.newest()};
 }
 
 Fallible<std::optional<std::uint32_t>> unmapped_id(const char* map_file,

@@ -25,7 +25,7 @@ struct PackOptions {
 struct Packed {
   LayerInfo info;
   std::uint64_t entries;  // 0: nothing differs; the file then is that of an empty layer
-  std::vector<Loss> losses;
+  LossList losses;
   std::optional<std::int64_t> newest;  // of the times in it
 };
 

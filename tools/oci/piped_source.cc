@@ -6,7 +6,7 @@
 namespace layerfs::oci {
 namespace {
 
-constexpr std::size_t kBlockBytes = 512 * 1024;
+constexpr std::size_t kBlockBytes = 256 * 1024;
 constexpr std::size_t kQueued = 4;
 
 }  // namespace

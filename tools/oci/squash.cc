@@ -108,6 +108,7 @@ class MarkCopier {
     if (const auto restored = times->restore(); !restored) {
       return unreadable(path, restored.error());
     }
+    out->reset();
     names->rewind();
     return for_each(*names, [&](const MergedName& name) -> Fallible<void> {
       if (!is_directory(name)) {
@@ -263,10 +264,14 @@ Fallible<Squashed> fill(const MergedView& nothing, const MergedView& view, int o
     applier.set_root(attributes);
   }
   LFS_TRY(applier.finish());
-  std::vector<Loss> losses = writer.losses();
-  std::erase_if(losses, [](const Loss& loss) { return loss.path.empty(); });
-  losses.insert(losses.end(), applier.losses().begin(), applier.losses().end());
-  return Squashed{applier.entries(), std::move(losses)};
+  Squashed done{applier.entries(), {}};
+  const auto add = [&done](const Loss& loss) -> Fallible<void> {
+    // The root is as it was: it got its attributes above.
+    return loss.path.empty() ? Fallible<void>() : done.losses.add(loss.path, loss.what);
+  };
+  LFS_TRY(writer.take_losses().for_each(add));
+  LFS_TRY(applier.take_losses().for_each(add));
+  return done;
 }
 
 }  // namespace
@@ -298,7 +303,7 @@ Fallible<Squashed> squash_layers(const MergedView& view, const std::string& out,
     }
     LFS_ASSIGN(Squashed done, fill(*nothing, view, root->get(), std::move(apply), options));
     if (options.strict && !done.losses.empty()) {
-      const Loss& loss = done.losses.front();
+      LFS_ASSIGN(const Loss loss, done.losses.first());
       return Failure{"'/" + loss.path + "': " + loss.what + " would be lost; nothing was written"};
     }
     // An empty directory gives way.

@@ -6,6 +6,7 @@
 
 #include "layers/merged_view.h"
 #include "tools/oci/layer_applier.h"
+#include "tools/oci/layer_writer.h"
 
 namespace layerfs::oci {
 
@@ -18,7 +19,7 @@ struct SquashOptions {
 
 struct Squashed {
   std::uint64_t entries = 0;
-  std::vector<Loss> losses;
+  LossList losses;
 };
 
 // Makes the directory `out`, which must not be there, or be empty; nothing is left of it

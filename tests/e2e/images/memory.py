@@ -4,6 +4,7 @@ import os
 import pathlib
 import stat
 import subprocess
+import tarfile
 
 from skip import Skip
 
@@ -71,9 +72,15 @@ def far_links(root):
             os.link(paths[number % count], path)
 
 
+def sockets(root):
+    """What no layer can carry."""
+    for number in range(MANY):
+        os.mknod(root / f"the-name-number-{number}", stat.S_IFSOCK | 0o600)
+
+
 # What is made, over what.
 TREES = {files: None, folders: None, deletions: files, links: None, one_folder: None,
-         one_folder_of_deletions: one_folder, far_links: None}
+         one_folder_of_deletions: one_folder, far_links: None, sockets: None}
 LIMIT = 24
 
 
@@ -82,6 +89,7 @@ def memory(tools):
     if tools.run("grep", "-q", "__asan_init", tools.binaries / "layerfs", check=False).returncode == 0:
         raise Skip("a sanitizer takes memory of its own")
     compressed(tools)
+    without_directories(tools)
     work = tools.work / "ram"
     work.mkdir()
     for make in TREES:
@@ -96,18 +104,43 @@ def memory(tools):
 
 
 def compressed(tools):
-    """Each compression of much data, by as many threads as it ever takes by itself."""
-    (tools.work / "noise").mkdir()
+    """Each compression of much data, by more threads than any machine has processors."""
     (tools.work / "nothing").mkdir()
-    with open(tools.work / "noise" / "file", "wb") as file:
-        for _ in range(100):  # all at once would count as the programs' memory
-            file.write(os.urandom(MIB))
-    for codec in "gzip", "zstd", "none":
-        size = peak(tools, "commit", tools.work / "noise", "--lower", tools.work / "nothing", "-o",
-                    tools.work / "noise.tar", "--compression", codec, "--threads", "12")
-        print(f"{codec}: {size / MIB:.0f} MiB")
-        if size > 64 * MIB:
+    for codec, size in COMPRESSIONS.items():
+        noise = tools.work / f"noise{size}"
+        if not noise.exists():
+            noise.mkdir()
+            with open(noise / "file", "wb") as file:
+                for _ in range(size):  # all at once would count as the programs' memory
+                    file.write(os.urandom(MIB))
+        layer = tools.work / "noise.tar"
+        taken = {"commit": peak(tools, "commit", noise, "--lower", tools.work / "nothing", "-o", layer,
+                                "--compression", codec, "--threads", "256"),
+                 "unpack": peak(tools, "unpack", layer, tools.work / "noise-store", "--volatile")}
+        print(f"{codec}: " + ", ".join(f"{name} {size / MIB:.0f} MiB" for name, size in taken.items()))
+        if max(taken.values()) > 64 * MIB:
             raise RuntimeError(f"{codec}: more than 64 MiB")
+
+
+# MiB that are compressed: more than the windows of the slow ones.
+COMPRESSIONS = {"gzip": 100, "gzip:9": 100, "none": 100, "zstd": 100} | {
+    f"zstd:{level}": 24 for level in (1, 4, 6, 8, 9, 12, 13, 19)}
+
+
+def without_directories(tools):
+    """A layer that names no directory that it has files in."""
+    layer = tools.work / "implied.tar"
+    if os.fork() == 0:
+        with tarfile.open(layer, "w") as tar:
+            for number in range(MANY // 4):
+                tar.addfile(tarfile.TarInfo(f"the-directory-number-{number}/in/it/f"))
+        os._exit(0)
+    if os.wait()[1] != 0:
+        raise RuntimeError("cannot make the layer")
+    size = peak(tools, "unpack", layer, tools.work / "implied-store", "--volatile")
+    print(f"directories without entries: {size / MIB:.0f} MiB")
+    if size > LIMIT * MIB:
+        raise RuntimeError(f"directories without entries: more than {LIMIT} MiB")
 
 
 def peaks_of(tools, work, make):
@@ -124,12 +157,15 @@ def peaks_of(tools, work, make):
     tree, below = work / make.__name__, work / (TREES[make].__name__ if TREES[make] else "empty")
     return {"commit": peak(tools, "commit", tree, "--lower", below, "-o", work / "layer.tar"),
             "unpack": peak(tools, "unpack", work / "layer.tar", work / "store", "--volatile"),
-            "squash": peak(tools, "squash", f"{tree}:{below}", work / "squashed")}
+            "squash": peak(tools, "squash", f"{tree}:{below}", work / "squashed"),
+            "convert": peak(tools, "convert", "--whiteout", "oci", work / "squashed")}
 
 
 def peak(tools, *words):
-    child = subprocess.Popen([tools.binaries / "layerfs", *words], env=tools.env, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
+    log = tools.work / "peak.log"
+    with open(log, "w") as err:
+        child = subprocess.Popen([tools.binaries / "layerfs", *words], env=tools.env, stdout=subprocess.DEVNULL, stderr=err)
+        _, status, usage = os.wait4(child.pid, 0)
     if status != 0:
-        raise RuntimeError(f"layerfs {' '.join(str(word) for word in words)}: status {status}")
+        raise RuntimeError(f"layerfs {' '.join(str(word) for word in words)}: status {status}\n{log.read_text()[-2000:]}")
     return usage.ru_maxrss * 1024

@@ -109,6 +109,18 @@ TEST_CASE("layer output: the bytes do not depend on the number of threads") {
   }
 }
 
+TEST_CASE("layer output: zstd at each kind of level comes back, whatever the number of threads") {
+  const std::string text = sample(3 << 20);
+  for (const int level : {1, 4, 6, 8, 9, 12, 13, 16, 19}) {
+    CAPTURE(level);
+    // The slow ones take seconds for a MiB.
+    const std::string some = text.substr(0, level < 13 ? text.size() : 300'000);
+    const std::string one = make(some, {Codec::Zstd, level}, 1).bytes;
+    CHECK(unzstd(one) == some);
+    CHECK(make(some, {Codec::Zstd, level}, 3).bytes == one);
+  }
+}
+
 TEST_CASE("layer output: gzip is as small as zlib makes the whole at its usual level") {
   const std::string text = sample(8 << 20);
   const std::size_t size = make(text, {Codec::Gzip, std::nullopt}, 2).bytes.size();

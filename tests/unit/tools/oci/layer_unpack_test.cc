@@ -116,6 +116,16 @@ TEST_CASE("unpack: sizes and counts beyond the limits are refused before anythin
         std::string::npos);
   Target many;
   CHECK(many.error(tar_text({"a=", "b=", "c="}), {1000, 2}).find("'c'") != std::string::npos);
+  // Directories that it names in passing count.
+  CHECK(Target().error(tar_text({"a/b/c/d="}), {1000, 3}).find("'a/b/c/d'") != std::string::npos);
+  CHECK(Target().unpack(tar_text({"a/b/c="})));
+  TarEntry deep;
+  deep.path = "deep";
+  for (int i = 0; i < 2048; ++i) {
+    deep.path += "/d";
+  }
+  CHECK(Target().error(encode_tar_header(deep) + std::string(1024, '\0')).find("is too deep") !=
+        std::string::npos);
   // Few bytes that stand for many.
   StringSink bomb;
   auto output = LayerOutput::create(bomb, {Codec::Gzip, std::nullopt}, 1);

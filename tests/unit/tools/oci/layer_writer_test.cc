@@ -87,7 +87,12 @@ Made pack(const std::vector<std::string>& layers, PackOptions options = {}) {
   if (!packed) {
     FAIL(packed.error().message);
   }
-  return {sink.text, packed->losses};
+  std::vector<Loss> losses;
+  REQUIRE(packed->losses.for_each([&losses](const Loss& loss) -> Fallible<void> {
+    losses.push_back(loss);
+    return {};
+  }));
+  return {sink.text, losses};
 }
 
 }  // namespace
