@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tools/oci/decompress.h"
 #include "tools/oci/document.h"
 #include "tools/oci/image_change.h"
 
@@ -24,6 +25,22 @@ void complete_history(json& history, std::size_t layers, bool squashed) {
   }
   for (; !squashed && filled < layers; ++filled) {
     history.push_back({{"comment", "not recorded"}});
+  }
+}
+
+// Of a layer that is only named by the digest of its tar.
+Fallible<void> verify_content(const ImageSource& base, std::size_t index,
+                              const ImageBuilder::Progress& progress) {
+  const std::string shown = "layer " + std::to_string(index + 1) + " of " + base.reference().text();
+  LFS_ASSIGN(auto blob, base.open_layer(index));
+  VerifiedSource tar(decompress(std::move(blob), shown), base.image().layers[index].diff_id, shown);
+  std::string buffer(kCopyBytes, '\0');
+  for (;;) {
+    LFS_ASSIGN(const std::size_t have, tar.read(buffer.data(), buffer.size()));
+    if (have == 0) {
+      return {};
+    }
+    LFS_TRY(progress(0));
   }
 }
 
@@ -67,6 +84,9 @@ Fallible<void> ImageBuilder::copy_layer(const ImageSource& base, std::size_t ind
       layers_.push_back(std::move(layer));
       return {};
     }
+  }
+  if (!layer.digest) {
+    LFS_TRY(verify_content(base, index, progress));
   }
   LFS_ASSIGN(const auto source, base.open_layer(index));
   LFS_ASSIGN(ByteSink* const sink, writer_.begin_blob());

@@ -2,7 +2,7 @@
 
 #include <fcntl.h>
 
-#include "layers/sys/syscalls.h"
+#include "layers/sys/bulk.h"
 #include "tools/oci/byte_source.h"
 #include "tools/oci/document.h"
 #include "tools/oci/image_files.h"
@@ -34,8 +34,17 @@ LayoutWriter::~LayoutWriter() {
   written_.clear();
   if (!temp_name_.empty()) {
     ignore(sys::remove_tree({parent_.get(), temp_name_.c_str()}), "there is nobody to tell");
-  } else if (made_folders_) {
-    ignore(sys::remove_tree({root_.get(), "blobs"}), "there is nobody to tell");
+    return;
+  }
+  if (made_folders_) {
+    // Others may have begun to fill the directory too: only what is ours goes.
+    for (const std::string& name : published_) {
+      ignore(sys::unlink_at({blobs_.get(), name.c_str()}, sys::UnlinkKind::File),
+             "there is nobody to tell");
+    }
+    for (const char* dir : {kBlobs, "blobs"}) {
+      ignore(sys::unlink_at({root_.get(), dir}, sys::UnlinkKind::Directory), "it is not empty");
+    }
   }
 }
 
@@ -90,13 +99,13 @@ Fallible<void> LayoutWriter::fill_new() {
     if (!made && made.error().value() != EEXIST) {
       return cannot("'" + reference_.path + "'", made.error());
     }
+    made_folders_ = made_folders_ || made;
   }
   auto blobs = sys::open_beneath(root_.get(), kBlobs, O_RDONLY | O_DIRECTORY);
   if (!blobs) {
     return cannot("'" + reference_.path + "'", blobs.error());
   }
   blobs_ = std::move(*blobs);
-  made_folders_ = true;
   return {};
 }
 
@@ -158,16 +167,24 @@ Fallible<void> LayoutWriter::put_document(int dir, const char* name,
   return file.publish(name, OutputFile::Sync::Yes);
 }
 
-Fallible<void> LayoutWriter::finish(const Descriptor& manifest, const Descriptor& /*config*/,
-                                    const std::vector<Descriptor>& /*layers*/) {
+Fallible<void> LayoutWriter::publish_blobs() {
+  for (auto& [digest, file] : written_) {
+    std::string name(digest.hex());
+    const auto there = sys::try_stat_at({blobs_.get(), name.c_str()});
+    LFS_TRY(file.publish(name, OutputFile::Sync::Yes));
+    if (there && !*there) {
+      published_.push_back(std::move(name));
+    }
+  }
+  written_.clear();
+  return {};
+}
+
+Fallible<void> LayoutWriter::add_to_index(const Descriptor& manifest) {
   // Others that write images into this layout wait; so no index loses an entry.
   if (const auto locked = sys::lock_exclusive(root_.get()); !locked) {
     return cannot("'" + reference_.path + "': cannot lock it", locked.error());
   }
-  for (auto& [digest, file] : written_) {
-    LFS_TRY(file.publish(std::string(digest.hex()), OutputFile::Sync::Yes));
-  }
-  written_.clear();
   LFS_ASSIGN(nlohmann::json index, read_index());
   LFS_TRY(read_document(reference_.path + "/index.json", [&]() -> Fallible<void> {
     nlohmann::json others = nlohmann::json::array();
@@ -184,12 +201,46 @@ Fallible<void> LayoutWriter::finish(const Descriptor& manifest, const Descriptor
   LFS_TRY(put_document(root_.get(), "oci-layout", {{"imageLayoutVersion", "1.0.0"}}));
   LFS_TRY(put_document(root_.get(), "index.json", index));
   made_folders_ = false;
+  published_.clear();
+  return {};
+}
+
+Fallible<void> LayoutWriter::join_other() {
+  auto other = sys::open_at({parent_.get(), name_.c_str()}, O_RDONLY | O_DIRECTORY);
+  if (!other) {
+    return cannot("'" + reference_.path + "'", other.error());
+  }
+  const UniqueFd blobs = std::move(blobs_);
+  LFS_TRY(open_existing(std::move(*other)));
+  const auto names = sys::names_in(blobs.get());
+  if (!names) {
+    return cannot("'" + reference_.path + "'", names.error());
+  }
+  for (const std::string& name : *names) {
+    const auto moved = sys::rename_at({blobs.get(), name.c_str()}, {blobs_.get(), name.c_str()});
+    if (!moved) {
+      return cannot("'" + reference_.path + "/" + kBlobs + "/" + name + "'", moved.error());
+    }
+  }
+  const auto synced = sys::fsync_fd(blobs_.get());
+  return synced ? Fallible<void>() : cannot("'" + reference_.path + "'", synced.error());
+}
+
+Fallible<void> LayoutWriter::finish(const Descriptor& manifest, const Descriptor& /*config*/,
+                                    const std::vector<Descriptor>& /*layers*/) {
+  LFS_TRY(publish_blobs());
+  LFS_TRY(add_to_index(manifest));
   if (temp_name_.empty()) {
     return {};
   }
-  if (const auto moved = sys::rename_at({parent_.get(), temp_name_.c_str()},
-                                        {parent_.get(), name_.c_str()}, RENAME_NOREPLACE);
-      !moved) {
+  const auto moved = sys::rename_at({parent_.get(), temp_name_.c_str()},
+                                    {parent_.get(), name_.c_str()}, RENAME_NOREPLACE);
+  if (!moved && moved.error().value() == EEXIST) {
+    // What is left of ours goes with the destructor.
+    LFS_TRY(join_other());
+    return add_to_index(manifest);
+  }
+  if (!moved) {
     return cannot("'" + reference_.path + "'", moved.error());
   }
   temp_name_.clear();

@@ -3,6 +3,8 @@
 
 #include <map>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "tools/oci/image_writer.h"
 #include "tools/oci/output_file.h"
@@ -26,6 +28,10 @@ class LayoutWriter : public ImageWriter {
   Fallible<void> open_existing(UniqueFd dir);
   Fallible<void> make_new();
   Fallible<void> fill_new();
+  Fallible<void> publish_blobs();
+  Fallible<void> add_to_index(const Descriptor& manifest);
+  // The layout that somebody else has made meanwhile takes the blobs.
+  Fallible<void> join_other();
   Fallible<void> put_document(int dir, const char* name, const nlohmann::json& document);
   Fallible<nlohmann::json> read_index() const;
 
@@ -40,6 +46,7 @@ class LayoutWriter : public ImageWriter {
   std::optional<OutputFile> blob_;
   // Without names until the end, so that an interruption leaves none of them.
   std::map<Digest, OutputFile> written_;
+  std::vector<std::string> published_;  // those with names, of no use without the index
 };
 
 }  // namespace layerfs::oci

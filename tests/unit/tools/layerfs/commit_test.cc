@@ -151,6 +151,30 @@ TEST_CASE("commit: an image has the lowers as layers, or those of its base") {
   CHECK(image({"--oci-archive", dir / "x.tar:t"})["digest"] == whole["digest"]);
 }
 
+TEST_CASE("commit: a damaged layer of a base is refused, also where only its tar has a digest") {
+  const TempDir dir;
+  make_tree(dir / "l", {"a=1"});
+  make_tree(dir / "u", {"b=1"});
+  const std::vector<std::string> layers = {dir / "u", "--lower", dir / "l"};
+  const auto with = [&layers](std::vector<std::string> words) {
+    words.insert(words.begin(), layers.begin(), layers.end());
+    return commit(words);
+  };
+  REQUIRE(with({"--docker-archive", dir / "base.tar:x:1"}).code == 0);
+  const std::string base = "docker-archive:" + dir.at("base.tar");
+  REQUIRE(with({"--oci", dir / "good:t", "--base", base}).code == 0);
+  // Behind the header of the first gzip member.
+  std::string bytes = read_file(dir / "base.tar");
+  const std::size_t header = bytes.find("\x1f\x8b\x08");
+  REQUIRE(header != std::string::npos);
+  bytes[header + 20] ^= 1;
+  write_file(dir / "base.tar", bytes);
+  const Ran ran = with({"--oci", dir / "bad:t", "--base", base});
+  CHECK(ran.code == 1);
+  CHECK(ran.err.find("layer 1 of docker-archive:") != std::string::npos);
+  CHECK_FALSE(exists(dir / "bad"));
+}
+
 TEST_CASE("commit: an upper without changes adds history but no layer") {
   const TempDir dir;
   make_tree(dir / "l", {"a=1"});

@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 #include <filesystem>
+#include <functional>
 
 #include "tests/testlib/tree_maker.h"
 #include "tools/oci/document.h"
@@ -23,7 +24,9 @@ ImageReference reference(const std::string& text) {
 }
 
 // An image of one layer without compression, whose bytes are these.
-void write_image(const std::string& name, const std::string& layer, bool finish = true) {
+void write_image(
+    const std::string& name, const std::string& layer, bool finish = true,
+    const std::function<void()>& meanwhile = [] {}) {
   auto writer = ImageWriter::create(reference(name));
   INFO((writer ? "" : writer.error().message));
   REQUIRE(writer);
@@ -40,6 +43,7 @@ void write_image(const std::string& name, const std::string& layer, bool finish 
                          {"layers", json::array({to_json(*blob)})}};
   const auto manifest_blob = (*writer)->write_blob(kManifestType, print_document(manifest));
   REQUIRE(manifest_blob);
+  meanwhile();
   if (finish) {
     REQUIRE((*writer)->finish(*manifest_blob, *config_blob, {*blob}));
   }
@@ -113,6 +117,15 @@ TEST_CASE("image: a layout keeps its other images, and a tag is one image") {
   CHECK(open_error("oci:" + dir.at("d")).find("'two', 'one'") != std::string::npos);
   CHECK(open_error("oci:" + dir.at("d") + ":three").find("has no image 'three'") !=
         std::string::npos);
+}
+
+TEST_CASE("image: of two that make one layout at the same time both are in it") {
+  const TempDir dir;
+  const std::string first = "oci:" + dir.at("img:first");
+  write_image(first, "1", true, [&dir] { write_image("oci:" + dir.at("img:second"), "2"); });
+  CHECK(layer_text(first) == "1");
+  CHECK(layer_text("oci:" + dir.at("img:second")) == "2");
+  CHECK(names_in(dir.at("")) == std::vector<std::string>{"img"});
 }
 
 TEST_CASE("image: nothing is left of one that is not finished") {
@@ -203,4 +216,14 @@ TEST_CASE("image: references") {
   CHECK(reference("oci:/a\\:b:t").path == "/a:b");
   CHECK(reference("docker-archive:f.tar:host:5000/x:1").name == "host:5000/x:1");
   CHECK(reference("oci-archive:f.tar:t").text() == "oci-archive:f.tar:t");
+}
+
+TEST_CASE("document: values nested deeper than any program needs are refused, not followed") {
+  const auto nested = [](std::size_t depth) {
+    return std::string(depth, '[') + std::string(depth, ']');
+  };
+  CHECK(parse_document(nested(100), "X"));
+  const auto deep = parse_document(nested(1'000'000), "X");
+  REQUIRE_FALSE(deep);
+  CHECK(deep.error().message == "'X' has values nested more than 100 deep");
 }
