@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <optional>
 
 #include "tools/common/interrupt.h"
@@ -38,6 +39,10 @@ constexpr Entry kCommands[] = {
 // Does not return if layerfs-layers could be started.
 Outcome<void> go_on_as_layers(Arguments arguments) {
   LFS_ASSIGN(const std::string program, find_beside_self("layerfs-layers"));
+  std::error_code error;
+  if (std::filesystem::equivalent(program, "/proc/self/exe", error)) {
+    return failed("this is layerfs-layers, which has only the commands on layers; call layerfs");
+  }
   std::vector<char*> words;
   std::vector<std::string> copies(arguments.begin(), arguments.end());
   for (std::string& copy : copies) {

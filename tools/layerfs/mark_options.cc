@@ -6,24 +6,24 @@
 
 namespace layerfs {
 
-Outcome<std::optional<WhiteoutForm>> parse_whiteout_form(std::string_view text) {
-  if (text == "auto") {
-    return std::optional<WhiteoutForm>();
-  }
+Outcome<WhiteoutForm> parse_whiteout_form(std::string_view text) {
   if (text == "overlay" || text == "oci") {
-    return std::optional(text == "oci" ? WhiteoutForm::DotWh : WhiteoutForm::Overlay);
+    return text == "oci" ? WhiteoutForm::DotWh : WhiteoutForm::Overlay;
   }
-  return usage_error("'" + std::string(text) + "' is not one of auto, overlay, oci");
+  return usage_error("'" + std::string(text) + "' is not one of overlay, oci");
 }
 
 Option whiteout_option(MarkChoice& choice) {
   return {.name = "whiteout",
           .value = "FORM",
           .help =
-              "How deletions are written: overlay (devices 0:0) or oci (.wh. files). Default: "
-              "overlay where the filesystem can hold it.",
+              "How deletions are written: overlay (devices 0:0), oci (.wh. files) or auto (overlay "
+              "where the filesystem can hold it). Default: auto.",
           .apply = [&choice](std::string_view text) -> Outcome<void> {
-            LFS_ASSIGN(choice.form, parse_whiteout_form(text));
+            choice.form.reset();
+            if (text != "auto") {
+              LFS_ASSIGN(choice.form, parse_whiteout_form(text));
+            }
             return {};
           }};
 }

@@ -14,8 +14,8 @@ struct MarkChoice {
   std::optional<bool> override_stat;  // nullopt: where owners cannot be set
 };
 
-// "overlay" or "oci"; with "auto" nullopt.
-Outcome<std::optional<WhiteoutForm>> parse_whiteout_form(std::string_view text);
+// "overlay" or "oci".
+Outcome<WhiteoutForm> parse_whiteout_form(std::string_view text);
 // --whiteout and --override-stat.
 Option whiteout_option(MarkChoice& choice);
 Option override_stat_option(MarkChoice& choice);

@@ -173,6 +173,12 @@ TEST_CASE("squash: files of all layers, and the marks that hide what is below th
   CHECK(read_file(dir / "l2/a") == "2");
 }
 
+TEST_CASE("convert: of the forms only those that it takes are offered") {
+  const Ran ran = layerfs_run({"convert", "--whiteout", "auto", "x"});
+  CHECK(ran.code == 2);
+  CHECK(ran.err.find("'auto' is not one of overlay, oci;") != std::string::npos);
+}
+
 TEST_CASE("unpack and its kin: usage errors") {
   const TempDir dir;
   for (const Words& wrong :
