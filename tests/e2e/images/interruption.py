@@ -34,7 +34,8 @@ def interrupted(tools):
     for sign in signal.SIGINT, signal.SIGKILL:
         child = subprocess.Popen([tools.binaries / "layerfs", "unpack", f"oci:{work / 'layout'}:t", work / "store"],
                                  env=tools.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(0.15)
+        while child.poll() is None and not list(work.glob("store/tmp/.layerfs-*/diff")):
+            time.sleep(0.01)
         child.send_signal(sign)
         if child.wait() != -sign:
             raise RuntimeError(f"unpack ended with {child.returncode} before signal {sign}")
