@@ -25,8 +25,8 @@ class ImpliedDirectories {
 
  private:
   struct Nothing {};
-  SpillTable<Nothing> live_;  // by path
-  SpillLog added_;            // of each, removed or not, the path and then its size
+  SpillTable<Nothing> live_{std::size_t{4} << 20U};  // by path
+  SpillLog added_;  // of each, removed or not, the path and then its size
 };
 
 }  // namespace layerfs::oci
