@@ -14,9 +14,11 @@ namespace layerfs {
 namespace {
 
 // Descriptors of layers objects kept open; beside them one for each layer, one for each
-// thread and file being copied.
+// thread and file being copied. A mount of one lower has 17 at rest.
 constexpr std::size_t kCachedDescriptors = 256;
 constexpr std::size_t kOtherDescriptors = 64;
+constexpr std::size_t kFewestOtherDescriptors = 40;
+constexpr std::size_t kFewestCachedDescriptors = 16;
 
 Result<std::string, Failure> resolve(const std::string& path, const char* what) {
   char* real = ::realpath(path.c_str(), nullptr);
@@ -171,9 +173,11 @@ Result<OpenedLayers, Failure> open_all(const MountConfig& config, std::vector<Fr
   OpenedLayers opened;
   LFS_ASSIGN(opened.mountpoint, resolve(config.mountpoint, "mount point"));
   const std::size_t limit = raise_descriptor_limit();
-  const std::size_t fixed = config.lowers.size() + kOtherDescriptors;
-  if (fixed + 16 > limit) {
-    return Failure{std::to_string(config.lowers.size()) +
+  const std::size_t lowers = config.lowers.size();
+  const bool is_scarce = lowers + 2 * kOtherDescriptors > limit;
+  const std::size_t fixed = lowers + (is_scarce ? kFewestOtherDescriptors : kOtherDescriptors);
+  if (fixed + kFewestCachedDescriptors > limit) {
+    return Failure{std::to_string(lowers) +
                    " lower layers need more open files than "
                    "the limit of " +
                    std::to_string(limit) + "; raise it (ulimit -Hn)"};

@@ -237,14 +237,14 @@ TEST_CASE("a mount that lacks descriptors is refused with the reason, or shows e
   CAPTURE(io);
   Scarce scarce;
   scarce.make_tmpfs("size=16m");
-  REQUIRE_THROWS_WITH(scarce.mount("--io " + io, "ulimit -n 64; "), Catch::Contains("ulimit -Hn"));
+  REQUIRE_THROWS_WITH(scarce.mount("--io " + io, "ulimit -n 48; "), Catch::Contains("ulimit -Hn"));
   CHECK(names_in(scarce.disk()) == std::vector<std::string>{"u"});
   constexpr int kDirs = 300;
   for (int i = 0; i < kDirs; ++i) {
     make_dirs(scarce.lower("d" + std::to_string(i)));
     write_file(scarce.lower("d" + std::to_string(i) + "/f"), std::to_string(i));
   }
-  scarce.mount("--io " + io, "ulimit -n 96; ");
+  scarce.mount("--io " + io, "ulimit -n 64; ");
   CHECK(names_in(scarce.root()).size() == kDirs);
   std::vector<int> open;
   for (int i = 0; i < kDirs; ++i) {
