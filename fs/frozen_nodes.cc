@@ -1,4 +1,4 @@
-// FileSystem: what holding changes back must know of nodes.
+// FileSystem: what holding changes back, and bounding memory, must know of nodes.
 #include <dirent.h>
 
 #include "fs/file_system.h"
@@ -24,6 +24,16 @@ std::vector<NodeId> FileSystem::regular_nodes() {
   std::vector<NodeId> out;
   table_.for_each([&](const Node& node) {
     if (node.type == DT_REG) {
+      out.push_back(node.id);
+    }
+  });
+  return out;
+}
+
+std::vector<NodeId> FileSystem::known_nodes() const {
+  std::vector<NodeId> out;
+  table_.for_each([&](const Node& node) {
+    if (node.id != kRootId) {
       out.push_back(node.id);
     }
   });

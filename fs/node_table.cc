@@ -66,6 +66,9 @@ Node* NodeTable::allocate() {
     generation_.push_back(0);
     if (index / kChunk >= chunks_.size()) {
       chunks_.push_back(std::make_unique<Node[]>(kChunk));
+      if (grown_) {
+        grown_();
+      }
     }
   }
   Node& node = chunks_[index / kChunk][index % kChunk];
@@ -345,6 +348,11 @@ void NodeTable::drop_files_locked(const Node& node) {
     files_.erase(it->second);
   }
   keys_of_.erase(first, last);
+}
+
+void NodeTable::on_growth(std::function<void()> listener) {
+  const std::lock_guard lock(mutex_);
+  grown_ = std::move(listener);
 }
 
 NodeTable::Usage NodeTable::usage() const {

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -21,6 +22,7 @@
 #include "fs/control_socket.h"
 #include "fs/fuse_session.h"
 #include "fs/layer_setup.h"
+#include "fs/node_bound.h"
 #include "fs/passthrough.h"
 #include "fs/privileges.h"
 
@@ -266,6 +268,7 @@ Result<void, Failure> Session::run(const std::function<bool()>& on_ready) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
 
+  std::optional<NodeBound> bound(std::in_place, *state.layers.fs, state.session.get());
   ReaderPool pool(state.threads);
   std::vector<std::thread> workers;
   for (unsigned i = 0; i < state.threads; ++i) {
@@ -329,6 +332,7 @@ Result<void, Failure> Session::run(const std::function<bool()>& on_ready) {
   }
   pthread_kill(waiter.native_handle(), SIGTERM);
   waiter.join();
+  bound.reset();
   if (socket) {
     // The device number is free for the next mount, whose daemon needs the name.
     socket->reset();

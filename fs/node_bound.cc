@@ -1,0 +1,139 @@
+#include "fs/node_bound.h"
+
+#include <fuse_lowlevel.h>
+#include <linux/fuse.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <vector>
+
+namespace layerfs {
+namespace {
+
+// Linux 6.18, include/uapi/linux/fuse.h; that of Debian 12 lacks them.
+constexpr std::int32_t kNotifyPrune = 9;
+struct PruneOut {
+  std::uint32_t count;
+  std::uint32_t padding;
+  std::uint64_t spare;
+};
+constexpr std::size_t kNodesOfOneMessage = 512;
+
+// What one takes, with its name.
+constexpr std::uint64_t kNodeBytes = 192;
+// Of the limit, nodes get a quarter.
+constexpr std::uint64_t kShare = 4;
+
+std::optional<std::uint64_t> number_in(const std::string& path) {
+  std::ifstream file(path);
+  std::uint64_t number = 0;
+  return file >> number ? std::optional(number) : std::nullopt;
+}
+
+std::optional<std::uint64_t> own_memory_limit() {
+  std::ifstream groups("/proc/self/cgroup");
+  std::optional<std::uint64_t> least;
+  for (std::string line; std::getline(groups, line);) {
+    const auto limit = memory_limit(line, "/sys/fs/cgroup");
+    if (limit && *limit < least.value_or(UINT64_MAX)) {
+      least = limit;
+    }
+  }
+  return least;
+}
+
+}  // namespace
+
+std::optional<std::uint64_t> memory_limit(const std::string& line, const std::string& root) {
+  // NUMBER:CONTROLLERS:PATH (cgroups(7)); without controllers it is of version 2.
+  const std::size_t first = line.find(':');
+  const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
+  if (second == std::string::npos) {
+    return std::nullopt;
+  }
+  const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+  const bool unified = controllers == ",,";
+  if (!unified && controllers.find(",memory,") == std::string::npos) {
+    return std::nullopt;
+  }
+  const std::string top = unified ? root : root + "/memory";
+  const std::string file = unified ? "/memory.max" : "/memory.limit_in_bytes";
+  std::optional<std::uint64_t> least;
+  for (std::string group = line.substr(second + 1);; group.resize(group.rfind('/'))) {
+    const auto limit = number_in(top + group + file);
+    if (limit && *limit < least.value_or(UINT64_MAX)) {
+      least = limit;
+    }
+    if (group.find('/') == std::string::npos) {
+      return least;
+    }
+  }
+}
+
+NodeBound::NodeBound(FileSystem& fs, fuse_session* session) : fs_(fs), session_(session) {
+  thread_ = std::thread([this] { work(); });
+  fs_.on_node_growth([this] {
+    const std::lock_guard lock(mutex_);
+    has_grown_ = true;
+    changed_.notify_one();
+  });
+}
+
+NodeBound::~NodeBound() {
+  fs_.on_node_growth(nullptr);
+  {
+    const std::lock_guard lock(mutex_);
+    is_over_ = true;
+    changed_.notify_one();
+  }
+  thread_.join();
+}
+
+void NodeBound::work() {
+  for (;;) {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return has_grown_ || is_over_; });
+      if (is_over_) {
+        return;
+      }
+      has_grown_ = false;
+    }
+    shrink();
+  }
+}
+
+void NodeBound::shrink() {
+  // It may be set or changed while the mount is there.
+  const auto limit = own_memory_limit();
+  const std::uint64_t most = limit ? *limit / kShare / kNodeBytes : UINT64_MAX;
+  if (fs_.node_usage().nodes <= most) {
+    return;
+  }
+  const std::uint64_t enough = most / 4 * 3;
+  const std::vector<NodeId> nodes = fs_.known_nodes();
+  for (std::size_t at = 0; at < nodes.size() && fs_.node_usage().nodes > enough;
+       at += kNodesOfOneMessage) {
+    if (!ask_to_forget(&nodes[at], std::min(kNodesOfOneMessage, nodes.size() - at))) {
+      return;
+    }
+  }
+}
+
+// The kernel drops the names that it has cached and that are in no use, and sends FORGET.
+bool NodeBound::ask_to_forget(const NodeId* nodes, std::size_t count) {
+  PruneOut out{};
+  out.count = static_cast<std::uint32_t>(count);
+  fuse_out_header header{};
+  header.error = kNotifyPrune;
+  header.len = static_cast<std::uint32_t>(sizeof header + sizeof out + count * sizeof *nodes);
+  std::string message(header.len, '\0');
+  std::memcpy(message.data(), &header, sizeof header);
+  std::memcpy(message.data() + sizeof header, &out, sizeof out);
+  std::memcpy(message.data() + sizeof header + sizeof out, nodes, count * sizeof *nodes);
+  return ::write(fuse_session_fd(session_), message.data(), message.size()) >= 0;
+}
+
+}  // namespace layerfs

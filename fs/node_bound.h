@@ -1,0 +1,46 @@
+// Keeps the nodes that the kernel has us know from taking the memory that a control group
+// allows: the kernel, which does not count them, is asked to forget what nobody uses.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "fs/file_system.h"
+
+struct fuse_session;
+
+namespace layerfs {
+
+// The least limit of memory, in bytes, of the group that a line of /proc/self/cgroup names and of
+// those around it, below `root`, which is /sys/fs/cgroup. nullopt: none.
+std::optional<std::uint64_t> memory_limit(const std::string& line, const std::string& root);
+
+// Needs Linux 6.18 (FUSE_NOTIFY_PRUNE); before that it does nothing.
+class NodeBound {
+ public:
+  NodeBound(FileSystem& fs, fuse_session* session);
+  ~NodeBound();
+  NodeBound(const NodeBound&) = delete;
+  NodeBound& operator=(const NodeBound&) = delete;
+
+ private:
+  void work();
+  void shrink();
+  // False: the kernel knows no such thing.
+  bool ask_to_forget(const NodeId* nodes, std::size_t count);
+
+  FileSystem& fs_;
+  fuse_session* session_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool has_grown_ = false;
+  bool is_over_ = false;
+  std::thread thread_;
+};
+
+}  // namespace layerfs
