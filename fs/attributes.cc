@@ -5,6 +5,8 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
+#include <atomic>
+
 #include "fs/file_system.h"
 #include "layers/acl.h"
 
@@ -298,6 +300,7 @@ Status FileSystem::remove_xattr(NodeId id, const std::string& name) {
 
 Status FileSystem::sync(NodeId id, bool data_only) {
   SharedFd fd;
+  bool settles = false;
   {
     const SharedTree lock(tree_);
     LFS_ASSIGN(Node * node, node_of(id));
@@ -309,7 +312,15 @@ Status FileSystem::sync(NodeId id, bool data_only) {
       LFS_ASSIGN(const SharedFd dir, directory_fd(*node, node->layer));
       LFS_ASSIGN(UniqueFd opened, sys::open_at({dir->get(), "."}, O_RDONLY | O_DIRECTORY));
       fd = share(std::move(opened));
+      data_only = false;
     } else {
+      // fdatasync(2) leaves out what no data needs. To a caller the file is an old one, but
+      // here a copy may have got its name, or lost the mark that its data is below, just now:
+      // the first time all of it goes.
+      LFS_ASSIGN(const Content content, content_of(*node));
+      const bool settled = std::atomic_ref(node->is_settled).load(std::memory_order_relaxed);
+      data_only = data_only && settled;
+      settles = !settled && content == Content::Here;
       fd = descriptors_.find(DescriptorKey::writing(id));
       if (!fd) {
         LFS_ASSIGN(const Located located, locate(*node));
@@ -318,7 +329,14 @@ Status FileSystem::sync(NodeId id, bool data_only) {
       }
     }
   }
-  return data_only ? sys::fdatasync_fd(fd->get()) : sys::fsync_fd(fd->get());
+  LFS_TRY(data_only ? sys::fdatasync_fd(fd->get()) : sys::fsync_fd(fd->get()));
+  if (settles) {
+    const SharedTree lock(tree_);
+    if (const auto node = node_of(id)) {
+      std::atomic_ref((*node)->is_settled).store(true, std::memory_order_relaxed);
+    }
+  }
+  return {};
 }
 
 }  // namespace layerfs

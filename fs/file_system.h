@@ -259,6 +259,8 @@ class FileSystem {
   Result<Node*> child_of(Node& parent, const DirectoryListing::Entry& entry,
                          const MergedDirectory& listing, std::optional<Observed>& observed,
                          const ExclusiveTree* exclusive);
+  Status restore_size(Node& parent, const std::string& name, sys::At at, Node& fresh,
+                      const ExclusiveTree& lock);
   Result<Node*> instantiate(Node& parent, const DirectoryListing::Entry& entry,
                             const MergedDirectory& listing, Observed& observed,
                             const ExclusiveTree* exclusive);
@@ -350,6 +352,8 @@ class FileSystem {
   static Result<TempEntry> link_into_work(WritableLayer& layer, sys::At at);
   Status move_stored(RenameSide& from, RenameSide& to, bool leaves_whiteout);
   // Whether it could be done.
+  static bool move_stored_back(const RenameSide& from, const RenameSide& to, bool leaves_whiteout);
+  // Whether it could be done.
   bool take_copy_back(RenameSide& to, TempEntry& second);
   Status move_name(RenameSide& from, RenameSide& to, const ExclusiveTree& lock);
   Status exchange_names(RenameSide& from, RenameSide& to, const ExclusiveTree& lock);
@@ -358,8 +362,10 @@ class FileSystem {
   // The object at `to` has lost that name, which a layer that takes changes had; if it was
   // the last, `parked` in work/ is it.
   void target_gone(RenameSide& to, std::string parked);
-  // As above, but only a lower had the name.
+  // As above, but only a lower had the name. Of a link in the index the name is no longer
+  // counted.
   void lower_target_gone(RenameSide& to);
+  static bool replaces_counted_name(const RenameSide& to);
 
   // attributes.cc
   // With the set-id bits gone that `change` drops.

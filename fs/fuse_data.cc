@@ -29,24 +29,6 @@ OpenModes::Register register_with(fuse_req_t req) {
   };
 }
 
-// Decides how the file just opened is read and written, and says so in `fi`.
-Status enter_mode(FuseContext& context, fuse_req_t req, NodeId node, fuse_file_info* fi) {
-  if (context.settings.io == IoMode::Cached) {
-    fi->fh = 0;
-    fi->keep_cache = 1;
-    return {};
-  }
-  const auto write = writes(fi->flags) ? OpenModes::Write::Yes : OpenModes::Write::No;
-  LFS_ASSIGN(const OpenModes::Opened opened,
-             context.open_modes.open(node, write, register_with(req)));
-  fi->fh = opened.handle;
-  fi->keep_cache = opened.keep_cache ? 1 : 0;
-#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
-  fi->backing_id = opened.backing_id;
-#endif
-  return {};
-}
-
 void leave_mode(FuseContext& context, fuse_req_t req, NodeId node, std::uint64_t handle) {
   if (handle == 0) {
     return;
@@ -62,6 +44,32 @@ void leave_mode(FuseContext& context, fuse_req_t req, NodeId node, std::uint64_t
     // Attributes only (offset below 0): the kernel asks again for what a mapping changed.
     fuse_lowlevel_notify_inval_inode(context.session, node, -1, 0);
   }
+}
+
+// Decides how the file just opened is read and written, and says so in `fi`.
+Status enter_mode(FuseContext& context, fuse_req_t req, NodeId node, fuse_file_info* fi) {
+  if (context.settings.io == IoMode::Cached) {
+    fi->fh = 0;
+    fi->keep_cache = 1;
+    return {};
+  }
+  const auto write = writes(fi->flags) ? OpenModes::Write::Yes : OpenModes::Write::No;
+  LFS_ASSIGN(const OpenModes::Opened opened,
+             context.open_modes.open(node, write, register_with(req)));
+  fi->fh = opened.handle;
+  fi->keep_cache = opened.keep_cache ? 1 : 0;
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+  fi->backing_id = opened.backing_id;
+#endif
+  if (opened.mode == OpenModes::Mode::Passthrough && writes(fi->flags) &&
+      (fi->flags & O_DSYNC) != 0) {
+    // The kernel syncs what it passes through by itself, the data only: see FileSystem::sync().
+    if (const auto synced = context.fs.sync(node, true); !synced) {
+      leave_mode(context, req, node, fi->fh);
+      return synced.error();
+    }
+  }
+  return {};
 }
 
 // Of open(2) with O_TRUNC, whose request tells by a flag that not every libfuse passes on

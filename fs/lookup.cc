@@ -94,6 +94,25 @@ Result<Node*> FileSystem::find_hard_link(Node& parent, std::string_view name,
   return known;
 }
 
+// A file of which only the attributes are here has the size of its data below, and that is not
+// 0. CRASH: btrfs may keep all of it but the size (Linux fs/btrfs/tree-log.c: fill_inode_item).
+Status FileSystem::restore_size(Node& parent, const std::string& name, sys::At at, Node& fresh,
+                                const ExclusiveTree& lock) {
+  fresh.parent = &parent;
+  fresh.name = name;
+  const auto data = open_data_below(fresh, lock);
+  fresh.parent = nullptr;
+  fresh.name.clear();
+  if (!data) {
+    return {};  // whoever reads it is told
+  }
+  LFS_ASSIGN(const struct statx below, sys::stat_at({data->get()}));
+  LFS_ASSIGN(const UniqueFd stored, sys::open_at(at, O_WRONLY | O_NONBLOCK));
+  LFS_ASSIGN(const auto times, sys::KeptTimes::of(stored.get()));
+  LFS_TRY(sys::truncate_fd(stored.get(), static_cast<off_t>(below.stx_size)));
+  return times.restore();
+}
+
 Result<Node*> FileSystem::instantiate(Node& parent, const DirectoryListing::Entry& entry,
                                       const MergedDirectory& listing, Observed& observed,
                                       const ExclusiveTree* exclusive) {
@@ -124,6 +143,13 @@ Result<Node*> FileSystem::instantiate(Node& parent, const DirectoryListing::Entr
   if (in_upper && parent.dir->impure) {
     LFS_ASSIGN(const FileMarks marks, read_file_marks(at, observed.st.stx_ino));
     apply_file_marks(fresh, marks, observed.st);
+    if (fresh.content == Content::Below && observed.st.stx_size == 0) {
+      if (exclusive == nullptr) {
+        return nullptr;
+      }
+      LFS_TRY(restore_size(parent, name, at, fresh, *exclusive));
+      LFS_ASSIGN(observed, observe(at, entry.layer));
+    }
   } else if (stack_.at(entry.layer).role == LayerRole::Init) {
     LFS_ASSIGN(const FileMarks marks, read_file_marks(at, observed.st.stx_ino));
     apply_origin(fresh, marks);

@@ -318,22 +318,31 @@ Status FileSystem::leave_whiteout(WritableLayer& layer, int from, const std::str
                                   sys::At to) {
   const MarkWriter& marks = layer.marks();
   const sys::At at{from, name.c_str()};
-  if (marks.form() == WhiteoutForm::Overlay && marks.has_rename_whiteout()) {
+  const bool at_once = marks.form() == WhiteoutForm::Overlay && marks.has_rename_whiteout();
+  const bool must_sync = layer.may_lose_order();
+  if (at_once && !must_sync) {
     return sys::rename_at(at, to, RENAME_WHITEOUT);
   }
   // CRASH: the marker hides what is below while the object is still there, which wins
   // over it; only then does the object go.
   const MarkWriter marker(WhiteoutForm::DotWh, marks.xattr_namespace(), false);
+  const std::string marker_name = std::string(kWhiteoutPrefix) + name;
   const auto marked = marker.make_whiteout(from, name);
   if (!marked && marked.error().value() != EEXIST) {  // a crash may have left it
     return marked.error();
   }
-  if (const auto moved = sys::rename_at(at, to); !moved) {
+  // With what stands there, which may be a copy that nothing else has put on disk.
+  auto moved = must_sync ? WritableLayer::sync({from, "."}) : Status();
+  if (moved) {
+    moved = sys::rename_at(at, to, at_once ? RENAME_WHITEOUT : 0);
+  }
+  if (!moved) {
     ignore(marker.remove_whiteout(from, name), "the rename's error is the one to report");
     return moved.error();
   }
-  if (marks.form() == WhiteoutForm::Overlay && marks.make_whiteout(from, name).ok()) {
-    const std::string marker_name = std::string(kWhiteoutPrefix) + name;
+  const bool replaced =
+      at_once || (marks.form() == WhiteoutForm::Overlay && marks.make_whiteout(from, name).ok());
+  if (replaced && (!must_sync || WritableLayer::sync({from, "."}).ok())) {
     ignore(sys::unlink_at({from, marker_name.c_str()}, sys::UnlinkKind::File),
            "both hide the name");
   }

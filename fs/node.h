@@ -87,6 +87,9 @@ struct Node {
   std::uint8_t type = 0;  // DT_*, as shown
   // Also set under the shared lock, always to the same value.
   Content content = Content::Unknown;
+  // What names and describes the stored file is on disk, so that syncing its data is enough.
+  // Set under the shared lock too, never taken back.
+  bool is_settled = false;
 
   bool is_dir() const { return dir != nullptr; }
   bool is_below() const { return place == Place::Lower; }

@@ -268,6 +268,7 @@ Result<std::string> FileSystem::clear_target_directory(RenameSide& to,
   LFS_ASSIGN(const CopySource source, copy_source(located, *to.node));
   LFS_ASSIGN(Staged staged, layer.stage_copy(source));
   LFS_TRY(layer.marks().set_opaque_attribute(staged.entry.at()));
+  LFS_TRY(layer.keep_order());
   LFS_TRY(sys::rename_at(staged.entry.at(), to.at(), RENAME_EXCHANGE));
   return staged.entry.release();
 }
@@ -316,9 +317,6 @@ void FileSystem::lower_target_gone(RenameSide& to) {
   if (!node.is_dir() && node.is_below()) {
     detach_lower(node);
   }
-  if (indexed) {
-    ignore(change_link_delta(node, -1), "the index keeps an inode too long");
-  }
   table_.drop_name(node, *to.parent, to.name);
   if (indexed) {
     ignore(settle_index(node), "the index keeps an inode too long");
@@ -326,6 +324,10 @@ void FileSystem::lower_target_gone(RenameSide& to) {
   if (node.is_dir()) {
     listings_.drop(node.id);
   }
+}
+
+bool FileSystem::replaces_counted_name(const RenameSide& to) {
+  return to.node != nullptr && to.is_in_lower() && to.node->place == Place::Indexed;
 }
 
 Result<TempEntry> FileSystem::link_into_work(WritableLayer& layer, sys::At at) {
@@ -337,6 +339,9 @@ Result<TempEntry> FileSystem::link_into_work(WritableLayer& layer, sys::At at) {
 // The change in the layer: all of it, or nothing.
 Status FileSystem::move_stored(RenameSide& from, RenameSide& to, bool leaves_whiteout) {
   WritableLayer& layer = *to.where.layer;
+  if (to.covers() && from.parent != to.parent && layer.may_lose_order()) {
+    LFS_TRY(WritableLayer::sync({from.where.dir->get(), "."}));
+  }
   const bool over_device = to.where.whiteout && layer.marks().form() == WhiteoutForm::Overlay;
   if (over_device && from.node->is_dir()) {
     LFS_ASSIGN(const auto there, sys::try_stat_at(to.at()));
@@ -358,6 +363,20 @@ Status FileSystem::move_stored(RenameSide& from, RenameSide& to, bool leaves_whi
            "what stands beside the marker is shown all the same");
   }
   return {};
+}
+
+// Undoes move_stored() of a file over a name that only a lower has.
+bool FileSystem::move_stored_back(const RenameSide& from, const RenameSide& to,
+                                  bool leaves_whiteout) {
+  if (!sys::rename_at(to.at(), from.at(), leaves_whiteout ? 0 : RENAME_NOREPLACE)) {
+    return false;
+  }
+  if (leaves_whiteout) {
+    const std::string marker = std::string(kWhiteoutPrefix) + from.name;
+    ignore(sys::unlink_at({from.where.dir->get(), marker.c_str()}, sys::UnlinkKind::File),
+           "what stands beside the marker is shown all the same");
+  }
+  return true;
 }
 
 Status FileSystem::move_name(RenameSide& from, RenameSide& to, const ExclusiveTree& lock) {
@@ -385,6 +404,13 @@ Status FileSystem::move_name(RenameSide& from, RenameSide& to, const ExclusiveTr
       put_target_directory_back(to, std::move(cleared));
     }
     return moved.error();
+  }
+  if (replaces_counted_name(to)) {
+    // CRASH: afterwards, see link_from_index().
+    const auto counted = change_link_delta(*to.node, -1);
+    if (!counted && move_stored_back(from, to, whiteout)) {
+      return counted.error();
+    }
   }
   if (to_stored) {
     target_gone(to, cleared.empty() ? second.release() : std::move(cleared));
@@ -416,6 +442,11 @@ void FileSystem::move_node(RenameSide& from, RenameSide& to) {
 }
 
 Status FileSystem::exchange_names(RenameSide& from, RenameSide& to, const ExclusiveTree& /*lock*/) {
+  if (from.parent != to.parent && from.where.layer->may_lose_order()) {
+    for (const RenameSide* side : {&from, &to}) {
+      LFS_TRY(WritableLayer::sync({side->where.dir->get(), "."}));
+    }
+  }
   LFS_TRY(sys::rename_at(from.at(), to.at(), RENAME_EXCHANGE));
   names_changed(*from.parent, from.where);
   names_changed(*to.parent, to.where);
@@ -491,18 +522,29 @@ Status FileSystem::move_between_layers(RenameSide& from, RenameSide& to,
   TempEntry second(target.workdir().fd(), "");
   if (to_stored) {
     LFS_ASSIGN(second, link_into_work(target, to.at()));
+    LFS_TRY(target.keep_order());
     LFS_TRY(sys::rename_at(staged.entry.at(), to.at()));
     staged.entry.release();
   } else {
     LFS_TRY(target.publish(staged.entry, false, to.where.dir->get(), to.name, to.where.whiteout));
   }
+  // CRASH: on disk before the old name goes, which may be on another filesystem.
+  Status made = target.is_volatile() ? Status() : WritableLayer::sync({to.where.dir->get(), "."});
+  const bool counts = made.ok() && replaces_counted_name(to);
+  if (counts) {
+    made = change_link_delta(*to.node, -1);
+  }
+  const bool counted = counts && made.ok();
   const bool hide = from.needs_whiteout();
   const std::string old = from.where.layer->workdir().temp_name();
   const sys::At work{from.where.layer->workdir().fd(), old.c_str()};
-  const auto taken = hide
+  const auto taken = !made ? made
+                     : hide
                          ? leave_whiteout(*from.where.layer, from.where.dir->get(), from.name, work)
                          : sys::rename_at(from.at(), work);
-  if (!taken && take_copy_back(to, second)) {
+  // The count first: too low would drop what the name shows again.
+  const bool may_undo = !taken && (!counted || change_link_delta(*to.node, 1).ok());
+  if (may_undo && take_copy_back(to, second)) {
     return taken.error();
   }
   if (to_stored) {

@@ -1,6 +1,8 @@
 #include "layers/writable_layer.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 
 #include "layers/identity.h"
 #include "layers/override_stat.h"
@@ -52,6 +54,27 @@ Status WritableLayer::give_mode(sys::At at, const Identity& identity) {
     return {};
   }
   return sys::chmod_at(at, overrides_ ? usable_mode(identity.mode) : identity.mode & kPermissions);
+}
+
+WritableLayer::WritableLayer(LayerIndex index, Workdir workdir, MarkWriter marks, bool overrides,
+                             Durability durability)
+    : index_(index),
+      workdir_(std::move(workdir)),
+      marks_(marks),
+      overrides_(overrides),
+      durability_(durability) {
+  struct statfs where {};
+  may_lose_order_ = durability == Durability::Synced && ::fstatfs(workdir_.fd(), &where) == 0 &&
+                    where.f_type == BTRFS_SUPER_MAGIC;
+}
+
+Status WritableLayer::keep_order() {
+  return may_lose_order_ ? sync({workdir_.fd(), "."}) : Status();
+}
+
+Status WritableLayer::sync(sys::At at) {
+  LFS_ASSIGN(const UniqueFd fd, sys::open_at(at, O_RDONLY | O_NONBLOCK));
+  return sys::fsync_fd(fd.get());
 }
 
 Result<Staged> WritableLayer::stage_new(const NewObject& object) {
@@ -223,6 +246,7 @@ Status WritableLayer::publish(TempEntry& entry, bool is_directory, int dir, cons
     entry.release();
     return {};
   }
+  LFS_TRY(keep_order());
   LFS_ASSIGN(const auto there, sys::try_stat_at(to));
   if (!there) {
     // The whiteout is `.wh.NAME`: what stands beside it is shown, so it goes last.

@@ -49,12 +49,7 @@ struct Staged {
 class WritableLayer {
  public:
   WritableLayer(LayerIndex index, Workdir workdir, MarkWriter marks, bool overrides,
-                Durability durability)
-      : index_(index),
-        workdir_(std::move(workdir)),
-        marks_(marks),
-        overrides_(overrides),
-        durability_(durability) {}
+                Durability durability);
 
   LayerIndex index() const { return index_; }
   Workdir& workdir() { return workdir_; }
@@ -63,6 +58,16 @@ class WritableLayer {
   // process may not set them.
   bool overrides() const { return overrides_; }
   bool is_volatile() const { return durability_ != Durability::Synced; }
+  // Whether a power cut can leave a change and not one before it. btrfs has a log of single
+  // objects, in which a rename of what was synced goes without the whiteout that it leaves, and
+  // what is replaced without what replaces it, unless that or its old directory was synced too
+  // (Linux fs/btrfs/inode.c: btrfs_rename, tree-log.c: btrfs_log_new_name). Elsewhere a journal
+  // keeps the order.
+  bool may_lose_order() const { return may_lose_order_; }
+  // Before what is in work/ replaces something: neither goes without the other then.
+  Status keep_order();
+  // fsync(2) of a regular file or a directory.
+  static Status sync(sys::At at);
 
   // Builds a new object in work/.
   Result<Staged> stage_new(const NewObject& object);
@@ -100,6 +105,7 @@ class WritableLayer {
   MarkWriter marks_;
   bool overrides_;
   Durability durability_;
+  bool may_lose_order_;
 };
 
 }  // namespace layerfs

@@ -79,4 +79,16 @@ int fail_everywhere(const std::string& base, const Variant& variant, const Selec
 int kill_at_random(const std::string& base, const Variant& variant, std::size_t rounds,
                    std::uint64_t seed);
 
+// Kinds of file systems for the upper of lose_power().
+const std::vector<std::string>& disk_kinds();
+// Why there can be no upper on `kind` here; "" if there can.
+std::string lacks(const std::string& kind);
+struct Outage {
+  std::string kind;
+  std::size_t cuts = 0;
+  std::size_t steps = 0;  // of each worker
+  std::uint64_t seed = 0;
+};
+int lose_power(const std::string& base, const Variant& variant, const Outage& outage);
+
 }  // namespace layerfs::fault

@@ -38,7 +38,7 @@ std::vector<std::string> load_and_kill(Mount& mount, Load& load, const std::stri
     const pid_t child = ::fork();
     if (child == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      ::_exit(load.work(root, worker, seed * Load::kWorkers + worker));
+      ::_exit(load.work(root, worker, seed * Load::kWorkers + worker, Load::End::Daemon));
     }
     workers.push_back(child);
   }

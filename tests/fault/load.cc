@@ -71,11 +71,18 @@ class File {
   }
   File(const File&) = delete;
   File& operator=(const File&) = delete;
-  bool write_synced(const std::string& text, off_t offset) const {
+  bool write(const std::string& text, off_t offset) const {
     return fd_ >= 0 &&
-           ::pwrite(fd_, text.data(), text.size(), offset) == static_cast<ssize_t>(text.size()) &&
-           ::fsync(fd_) == 0;
+           ::pwrite(fd_, text.data(), text.size(), offset) == static_cast<ssize_t>(text.size());
   }
+  bool write_synced(const std::string& text, off_t offset) const {
+    return write(text, offset) && sync();
+  }
+  // As databases do, which write over what is there.
+  bool write_data_synced(const std::string& text, off_t offset) const {
+    return write(text, offset) && ::fdatasync(fd_) == 0;
+  }
+  bool sync() const { return fd_ >= 0 && ::fsync(fd_) == 0; }
 
  private:
   int fd_;
@@ -89,6 +96,17 @@ bool replace(const std::string& root, unsigned slot, std::uint32_t step) {
          ::rename(fresh.c_str(), path_of(root, slot).c_str()) == 0;
 }
 
+bool overwrite(const std::string& path, const std::string& text, std::uint32_t step) {
+  switch (step % 3) {
+    case 0:
+      return File(path, O_WRONLY).write_synced(text, 0);
+    case 1:
+      return File(path, O_WRONLY).write_data_synced(text, 0);
+    default:
+      return File(path, O_WRONLY | O_DSYNC).write(text, 0);
+  }
+}
+
 // Does `step`, coming from the one before.
 bool take_step(const std::string& root, unsigned slot, std::uint32_t step) {
   const std::string path = path_of(root, slot);
@@ -96,7 +114,9 @@ bool take_step(const std::string& root, unsigned slot, std::uint32_t step) {
     case SlotKind::Replace:
       return replace(root, slot, step);
     case SlotKind::Overwrite:
-      return File(path, O_WRONLY).write_synced(text_of(slot, step, kBlock * kBlocks), 0);
+      // Some have had their attributes copied up before, or are opened for it anew.
+      return (step != 1 || slot / kKinds % 2 == 0 || ::chmod(path.c_str(), 0600) == 0) &&
+             overwrite(path, text_of(slot, step, kBlock * kBlocks), step);
     case SlotKind::Append:
       return File(path, O_WRONLY)
           .write_synced(text_of(slot, step, kRecord), static_cast<off_t>(step * kRecord));
@@ -124,6 +144,26 @@ bool take_step(const std::string& root, unsigned slot, std::uint32_t step) {
       break;
   }
   return false;
+}
+
+// Puts on disk what the last step of the slot did that was not.
+bool keep(const std::string& root, unsigned slot) {
+  switch (kind_of(slot)) {
+    case SlotKind::Replace:
+    case SlotKind::Name:
+    case SlotKind::MoveFile:
+    case SlotKind::MoveTree:
+      return File(std::filesystem::path(path_of(root, slot)).parent_path(), O_RDONLY).sync();
+    case SlotKind::Mode:
+      return File(path_of(root, slot), O_RDONLY).sync();
+    default:
+      return true;
+  }
+}
+
+bool is_kept_by_itself(unsigned slot) {
+  const SlotKind kind = kind_of(slot);
+  return kind == SlotKind::Overwrite || kind == SlotKind::Append || kind == SlotKind::Linked;
 }
 
 std::string read_or_error(const std::string& path) {
@@ -212,9 +252,32 @@ bool shows_part(const std::string& root, unsigned slot, std::uint32_t done, std:
   }
   if (kind_of(slot) == SlotKind::Append) {
     const std::string seen = read_or_error(path_of(root, slot));
-    return seen.size() >= records(slot, done).size() && records(slot, next).starts_with(seen);
+    const std::string old = records(slot, done);
+    const std::string fresh = records(slot, next);
+    bool fits = seen.starts_with(old) && seen.size() <= fresh.size();
+    for (std::size_t i = old.size(); fits && i < seen.size(); ++i) {
+      // Of what was not synced the size may be on disk before the data.
+      fits = seen[i] == fresh[i] || seen[i] == '\0';
+    }
+    return fits;
   }
   return false;
+}
+
+// What a person wants to know of a slot that is at no step.
+std::string looks_like(const std::string& root, unsigned slot) {
+  std::string text;
+  for (const char* suffix : {"", ".a", ".b", ".0", ".1", ".2"}) {
+    const std::string path = path_of(root, slot, suffix);
+    struct stat st {};
+    if (::lstat(path.c_str(), &st) == 0) {
+      const std::string begin =
+          S_ISREG(st.st_mode) ? read_or_error(path).substr(0, 18) : "directory";
+      text += "; " + path_of("", slot, suffix) + " has " + std::to_string(st.st_size) +
+              " bytes: " + begin.substr(0, begin.find('\n'));
+    }
+  }
+  return text;
 }
 
 void make_first(const std::string& lower, unsigned slot) {
@@ -287,9 +350,29 @@ void Load::make_files(const std::string& lower) {
   }
 }
 
-int Load::work(const std::string& root, unsigned worker, std::uint64_t seed) {
+std::vector<Load::Steps> Load::state() const {
+  std::vector<Steps> state;
+  for (unsigned slot = 0; slot < kSlots; ++slot) {
+    // In this order: what is kept was begun.
+    const std::uint32_t kept = slots_[slot].kept;
+    state.push_back({kept, slots_[slot].next});
+  }
+  return state;
+}
+
+void Load::go_back_to(const std::vector<Steps>& state) {
+  for (unsigned slot = 0; slot < kSlots; ++slot) {
+    slots_[slot].kept = state[slot].kept;
+    slots_[slot].done = state[slot].kept;
+    slots_[slot].next = state[slot].next;
+  }
+}
+
+int Load::work(const std::string& root, unsigned worker, std::uint64_t seed, End end,
+               std::uint64_t steps) {
+  constexpr unsigned kKeptOneIn = 3;
   std::mt19937_64 random(seed);
-  for (;;) {
+  while (steps > 0) {
     const auto slot = static_cast<unsigned>(random() % kSlots);
     if (slot / kKinds % kWorkers != worker) {
       continue;
@@ -302,29 +385,41 @@ int Load::work(const std::string& root, unsigned worker, std::uint64_t seed) {
       return errno;
     }
     state.done = step;
+    if (end == End::Daemon) {
+      state.kept = step;
+    } else if (is_kept_by_itself(slot) || random() % kKeptOneIn == 0) {
+      if (!keep(root, slot)) {
+        return errno;
+      }
+      state.kept = step;
+    }
+    --steps;
   }
+  return 0;
 }
 
 std::vector<std::string> Load::judge(const std::string& root) {
   std::vector<std::string> lines;
   for (unsigned slot = 0; slot < kSlots; ++slot) {
     Slot& state = slots_[slot];
-    const std::uint32_t done = state.done;
+    const std::uint32_t kept = state.kept;
     const std::uint32_t next = state.next;
     std::optional<std::uint32_t> now;
-    for (const std::uint32_t step : {done, next}) {
-      if (!now && shows(root, slot, step)) {
+    for (std::uint32_t step = kept; !now && step <= next; ++step) {
+      if (shows(root, slot, step)) {
         now = step;
       }
     }
-    if (!now && done != next && shows_part(root, slot, done, next) && take_step(root, slot, next)) {
+    if (!now && kept != next && shows_part(root, slot, kept, next) && take_step(root, slot, next)) {
       now = next;
     }
     if (!now) {
       lines.push_back(std::string(name_of(kind_of(slot))) + " " + path_of("", slot) +
-                      ": neither step " + std::to_string(done) + " nor " + std::to_string(next));
-      now = done;
+                      ": no step from " + std::to_string(kept) + " to " + std::to_string(next) +
+                      looks_like(root, slot));
+      now = kept;
     }
+    state.kept = *now;
     state.done = *now;
     state.next = *now;
   }

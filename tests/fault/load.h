@@ -21,8 +21,10 @@ enum class SlotKind : std::uint8_t {
   Count
 };
 
-// One slot is one worker's. What has been done is step `done`; `next` may have been.
+// One slot is one worker's. What has been done is step `done`; `next` may have been. A power
+// cut may leave any from `kept` on.
 struct Slot {
+  std::atomic<std::uint32_t> kept{0};
   std::atomic<std::uint32_t> done{0};
   std::atomic<std::uint32_t> next{0};
 };
@@ -40,14 +42,27 @@ class Load {
   Load(const Load&) = delete;
   Load& operator=(const Load&) = delete;
 
+  struct Steps {
+    std::uint32_t kept;
+    std::uint32_t next;
+  };
+  // What ends the daemon: only that, so that all that was done is there, or the power too.
+  enum class End { Daemon, Power };
+
   // All slots at step 0.
   void restart();
+  // Of each slot.
+  std::vector<Steps> state() const;
+  void go_back_to(const std::vector<Steps>& state);
   // Makes the files of that step below `lower`.
   static void make_files(const std::string& lower);
-  // Random steps of the worker's slots in the tree at `root` until one fails; returns its errno.
-  int work(const std::string& root, unsigned worker, std::uint64_t seed);
-  // What the tree at `root` shows that is neither `done` nor `next`, for a person. Afterwards
-  // every slot is at one step.
+  // Random steps of the worker's slots in the tree at `root` until one fails, or `steps` were
+  // done; returns its errno, or 0. For an end by `Power`, what was done is put on disk now and
+  // then.
+  int work(const std::string& root, unsigned worker, std::uint64_t seed, End end,
+           std::uint64_t steps = ~std::uint64_t{0});
+  // What the tree at `root` shows that is none of the steps it may be at, for a person.
+  // Afterwards every slot is at one step.
   std::vector<std::string> judge(const std::string& root);
   std::uint64_t steps() const;
 

@@ -1,22 +1,26 @@
 // fault-test: what is left of a mount whose daemon is killed or meets errors at any of its
-// system calls. The tests labelled `fault` run one case in some; all of them, as root, in
-// about 15 minutes, some 15 hours (--every makes it fewer) and 10 minutes:
+// system calls, and of an upper whose power is cut. The tests labelled `fault` run one case in
+// some; all of them, as root, in about 15 minutes, some 15 hours (--every makes it fewer) and
+// 10 minutes each:
 //
 //   build/release/bin/fault-test crash --jobs 2
 //   build/release/bin/fault-test errors --jobs 2
 //   build/release/bin/fault-test kill --rounds 1000
+//   build/release/bin/fault-test power --cuts 200
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <filesystem>
+#include <set>
 #include <stdexcept>
 
 #include "tests/fault/bench.h"
@@ -27,19 +31,25 @@ namespace {
 
 constexpr int kSkipped = 77;
 
-constexpr const char* kHelp = R"(usage: fault-test crash|errors|kill [options]
+constexpr const char* kHelp = R"(usage: fault-test crash|errors|kill|power [options]
 As root. Does each of many operations on a small mount, again and again, and each time
   crash   kills the daemon before the next of its system calls that change a layer
   errors  lets the next of its system calls that change or read a layer fail
 Then the tree must be that before or after the operation.
   kill    instead runs a parallel load and kills the daemon at random moments; what was done,
           or written and on disk, must be there
+  power   runs such a load with the upper on ext4, xfs and btrfs, on a disk that remembers each
+          write and flush; then shows what a cut of the power at random moments left: what was on
+          disk by fsync must be there, and each change whole or not at all
   --variant NAME  one way of mounting; default: all
   --only TEXT     operations whose names contain it
   --at N          only that call, from 1
   --error NAME    only that error: EIO, ENOSPC, ...
   --every K       one case in K
   --rounds N      kills of each way of mounting                [20]
+  --fs NAME       of power: one of the file systems
+  --cuts N        of power: of each file system and way of mounting  [20]
+  --steps N       of power: of each of the four that work            [150]
   --seed S        of the load and the moments  [from the clock; always printed]
   --jobs J        processes
   --dir DIR       layers below it, on its filesystem; default: a tmpfs
@@ -71,6 +81,9 @@ struct Options {
   Selection selection;
   std::size_t jobs = 1;
   std::size_t rounds = 20;
+  std::string kind;
+  std::size_t cuts = 20;
+  std::size_t steps = 150;
   std::uint64_t seed = static_cast<std::uint64_t>(std::time(nullptr));
   std::string dir;
 };
@@ -115,6 +128,12 @@ Options parse(int argc, char** argv) {
       options.selection.every = std::max<std::size_t>(number(), 1);
     } else if (word == "--rounds") {
       options.rounds = number();
+    } else if (word == "--fs") {
+      options.kind = value;
+    } else if (word == "--cuts") {
+      options.cuts = number();
+    } else if (word == "--steps") {
+      options.steps = number();
     } else if (word == "--seed") {
       options.seed = number();
     } else if (word == "--jobs") {
@@ -125,8 +144,13 @@ Options parse(int argc, char** argv) {
       usage_error(word + " is unknown");
     }
   }
-  if (options.mode != "crash" && options.mode != "errors" && options.mode != "kill") {
+  const std::set<std::string> modes = {"crash", "errors", "kill", "power"};
+  if (!modes.contains(options.mode)) {
     usage_error("no mode " + options.mode);
+  }
+  const auto& kinds = disk_kinds();
+  if (!options.kind.empty() && std::find(kinds.begin(), kinds.end(), options.kind) == kinds.end()) {
+    usage_error("no file system " + options.kind);
   }
   return options;
 }
@@ -151,6 +175,27 @@ std::string prepare_ground(const Options& options) {
   return base;
 }
 
+// The worse of two exit codes: a skip says least.
+int worse(int a, int b) { return a == 1 || b == 1 ? 1 : std::min(a, b); }
+
+int cut_power(const Options& options, const std::string& dir, const Variant& variant) {
+  int worst = kSkipped;
+  for (const std::string& kind : disk_kinds()) {
+    if (!options.kind.empty() && kind != options.kind) {
+      continue;
+    }
+    if (const std::string why = lacks(kind); !why.empty()) {
+      std::printf("SKIP: %s\n", why.c_str());
+      continue;
+    }
+    const std::string place = dir + "/" + kind;
+    std::filesystem::create_directories(place);
+    worst =
+        worse(worst, lose_power(place, variant, {kind, options.cuts, options.steps, options.seed}));
+  }
+  return worst;
+}
+
 // Runs `options` for one variant below `base`, which it makes.
 int run_variant(const Options& options, const std::string& base, const Variant& variant,
                 std::size_t part) {
@@ -163,6 +208,9 @@ int run_variant(const Options& options, const std::string& base, const Variant& 
   try {
     if (options.mode == "kill") {
       return kill_at_random(dir, variant, options.rounds, options.seed);
+    }
+    if (options.mode == "power") {
+      return cut_power(options, dir, variant);
     }
     return options.mode == "crash" ? crash_everywhere(dir, variant, selection)
                                    : fail_everywhere(dir, variant, selection);
@@ -182,14 +230,14 @@ int run_variant(const Options& options, const std::string& base, const Variant& 
 int run_part(const Options& options, const std::string& base, std::size_t part) {
   int worst = kSkipped;
   for (const Variant& variant : variants()) {
-    if (options.mode == "kill" && variant.name == "volatile") {
+    if ((options.mode == "kill" || options.mode == "power") && variant.name == "volatile") {
       continue;  // promises nothing, and the next mount is refused
     }
     if (!options.selection.variant.empty() && variant.name != options.selection.variant) {
       continue;
     }
     const int code = run_variant(options, base, variant, part);
-    worst = code == 1 || worst == 1 ? 1 : std::min(code, worst);
+    worst = worse(worst, code);
   }
   return worst;
 }
@@ -212,7 +260,7 @@ int main_of(int argc, char** argv) {
     int status = 0;
     ::waitpid(child, &status, 0);
     const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-    worst = code == 1 || worst == 1 ? 1 : std::min(code, worst);
+    worst = worse(worst, code);
   }
   ::umount2(base.c_str(), MNT_DETACH);
   std::error_code ignored;

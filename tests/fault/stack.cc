@@ -279,15 +279,17 @@ std::vector<std::string> compare(const std::vector<Tree>& allowed, const Tree& s
   return least;
 }
 
-Stack::Stack(const std::string& base, const Variant& variant) : base_(base), variant_(variant) {
+Stack::Stack(const std::string& base, const Variant& variant, const std::string& place)
+    : base_(base), place_(place.empty() ? base : place), variant_(variant) {
   make_lowers(base);
   fs::create_directory(root());
   lowers_ = lines_of(base_ + "/l0") + lines_of(base_ + "/l1");
 }
 
 void Stack::renew() {
-  for (const char* name : {"/u", "/w", "/i", "/.i.layerfs-work"}) {
-    fs::remove_all(base_ + name);
+  for (const std::string& path :
+       {upper(), place_ + "/w", base_ + "/i", base_ + "/.i.layerfs-work"}) {
+    fs::remove_all(path);
   }
   make_tree(upper(), {"uf=upper", "uf2=upper2", "ud/x=x", "ue/", "ue2/", "both=up", "both2=up",
                       "bothd/y=y", "p/uq=up", "p/un=un", "full/"});
@@ -309,7 +311,7 @@ MountConfig Stack::config(bool init) const {
   MountConfig config;
   config.lowers = {base_ + "/l0", base_ + "/l1"};
   config.upper = upper();
-  config.work = base_ + "/w";
+  config.work = place_ + "/w";
   config.init = init ? base_ + "/i" : "";
   config.mountpoint = root();
   config.foreground = true;
@@ -322,11 +324,11 @@ MountConfig Stack::config(bool init) const {
 
 std::vector<std::string> Stack::leftovers() const {
   std::vector<std::string> names;
-  for (const char* work : {"/w/work", "/.i.layerfs-work/work"}) {
-    if (!fs::exists(base_ + work)) {
+  for (const std::string& work : {place_ + "/w/work", base_ + "/.i.layerfs-work/work"}) {
+    if (!fs::exists(work)) {
       continue;
     }
-    for (const auto& entry : fs::directory_iterator(base_ + work)) {
+    for (const auto& entry : fs::directory_iterator(work)) {
       if (entry.path().filename() != "incompat") {
         names.push_back(entry.path());
       }
@@ -336,7 +338,7 @@ std::vector<std::string> Stack::leftovers() const {
 }
 
 std::vector<std::string> Stack::findings(bool init) const {
-  const std::string command = program("layerfs") + " check " + upper() + " --work " + base_ +
+  const std::string command = program("layerfs") + " check " + upper() + " --work " + place_ +
                               "/w --lower " + (init ? base_ + "/i:" : "") + base_ + "/l0:" + base_ +
                               "/l1 --json 2>&1";
   FILE* const pipe = ::popen(command.c_str(), "re");

@@ -46,8 +46,9 @@ std::vector<std::string> compare(const std::vector<Tree>& allowed, const Tree& s
 
 class Stack {
  public:
-  // Makes the lowers below `base`.
-  Stack(const std::string& base, const Variant& variant);
+  // Makes the lowers and the mount point below `base`. `place`: where the upper and the work
+  // directory are, if elsewhere.
+  Stack(const std::string& base, const Variant& variant, const std::string& place = "");
 
   // A new upper without a work directory, and a new init layer.
   void renew();
@@ -55,7 +56,7 @@ class Stack {
   MountConfig config(bool init) const;
   const std::string& base() const { return base_; }
   std::string root() const { return base_ + "/m"; }
-  std::string upper() const { return base_ + "/u"; }
+  std::string upper() const { return place_ + "/u"; }
   // Names left in the work directory, but the index.
   std::vector<std::string> leftovers() const;
   // What `layerfs check` finds in the upper, one a line, each with the kind before it.
@@ -65,6 +66,7 @@ class Stack {
 
  private:
   std::string base_;
+  std::string place_;
   const Variant& variant_;
   std::string lowers_;
 };
