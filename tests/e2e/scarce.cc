@@ -345,7 +345,7 @@ void walk(int dirs, int files_of_each, std::size_t mebibytes) {
 }  // namespace
 
 TEST_CASE("a daemon lives through a walk of a tree that does not fit into its memory") {
-  walk(1500, 100, 24);
+  walk(600, 100, 14);
 }
 
 // By name only, for its time: e2e-scarce '[large]'
