@@ -20,9 +20,9 @@
 
 #include "fs/control_commands.h"
 #include "fs/control_socket.h"
+#include "fs/fuse_node_bound.h"
 #include "fs/fuse_session.h"
 #include "fs/layer_setup.h"
-#include "fs/node_bound.h"
 #include "fs/passthrough.h"
 #include "fs/privileges.h"
 

@@ -1,4 +1,4 @@
-#include "fs/node_bound.h"
+#include "fs/fuse_node_bound.h"
 
 #include <catch2/catch.hpp>
 

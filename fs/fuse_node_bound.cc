@@ -1,4 +1,4 @@
-#include "fs/node_bound.h"
+#include "fs/fuse_node_bound.h"
 
 #include <fuse_lowlevel.h>
 #include <linux/fuse.h>
