@@ -38,7 +38,8 @@ std::uint32_t overflow_id(const char* file) {
 }
 
 Result<IdMap, Failure> id_map(const std::vector<IdRange>& ranges, std::int64_t squash,
-                              const char* overflow_file, const char* option) {
+                              bool unmapped_as_overflow, const char* overflow_file,
+                              const char* option) {
   std::vector<std::array<std::uint32_t, 3>> triples;
   for (const IdRange& range : ranges) {
     triples.push_back({range.stored, range.shown, range.count});
@@ -48,6 +49,9 @@ Result<IdMap, Failure> id_map(const std::vector<IdRange>& ranges, std::int64_t s
     return Failure{std::string("option ") + option +
                    ": ranges are empty, too large or overlap; "
                    "give stored:shown:count triples that do not"};
+  }
+  if (unmapped_as_overflow) {
+    map = map->writing_overflow();
   }
   return squash < 0 ? std::move(*map) : map->squashed_to(static_cast<std::uint32_t>(squash));
 }
@@ -106,7 +110,9 @@ Result<std::unique_ptr<WritableLayer>, Failure> open_writable(const MountConfig&
                           : config.volatile_ ? Durability::Volatile
                                              : Durability::Synced;
   FreshWork& made = fresh.emplace_back();
-  LFS_ASSIGN(Workdir work, Workdir::open(work_path, layer, durability, &made));
+  LFS_ASSIGN(Workdir work, Workdir::open(work_path, layer, durability, &made,
+                                         config.accept_unclean ? Unclean::Accept
+                                                               : Unclean::Refuse));
   const auto marks = probe_marks(work.fd(), wishes_of(config));
   if (!marks) {
     const bool cannot = marks.error().value() == EOPNOTSUPP;
@@ -225,9 +231,9 @@ Result<OpenedLayers, Failure> open_all(const MountConfig& config, std::vector<Fr
   fs_options.index = config.index;
   fs_options.static_nlink = config.static_nlink;
   fs_options.descriptor_limit = opened.descriptor_limit;
-  LFS_ASSIGN(fs_options.uids, id_map(config.uid_map, config.squash_uid,
+  LFS_ASSIGN(fs_options.uids, id_map(config.uid_map, config.squash_uid, config.unmapped_as_overflow,
                                      "/proc/sys/kernel/overflowuid", "uidmapping"));
-  LFS_ASSIGN(fs_options.gids, id_map(config.gid_map, config.squash_gid,
+  LFS_ASSIGN(fs_options.gids, id_map(config.gid_map, config.squash_gid, config.unmapped_as_overflow,
                                      "/proc/sys/kernel/overflowgid", "gidmapping"));
   auto fs = FileSystem::create(std::move(stack), std::move(upper), std::move(init),
                                std::move(fs_options));

@@ -41,6 +41,12 @@ IdMap IdMap::squashed_to(std::uint32_t shown) const {
   return map;
 }
 
+IdMap IdMap::writing_overflow() const {
+  IdMap map = *this;
+  map.writes_overflow_ = true;
+  return map;
+}
+
 std::optional<std::uint32_t> IdMap::map(const std::vector<Range>& ranges, std::uint32_t id) {
   const auto above = std::ranges::upper_bound(ranges, id, {}, &Range::from);
   if (above == ranges.begin()) {
@@ -62,7 +68,11 @@ std::uint32_t IdMap::to_shown(std::uint32_t on_disk) const {
 }
 
 std::optional<std::uint32_t> IdMap::to_disk(std::uint32_t shown) const {
-  return by_shown_.empty() ? std::optional(shown) : map(by_shown_, shown);
+  if (by_shown_.empty()) {
+    return shown;
+  }
+  const auto id = map(by_shown_, shown);
+  return !id && writes_overflow_ ? overflow_id_ : id;
 }
 
 }  // namespace layerfs

@@ -13,7 +13,8 @@ namespace layerfs {
 // Immutable after construction. The default value shows every id as it is.
 //
 // Follows fuse-overlayfs (C, main.c: find_mapping), except that an id that the map
-// cannot write is refused, where fuse-overlayfs writes the overflow id.
+// cannot write is refused unless asked otherwise, where fuse-overlayfs writes the overflow
+// id.
 class IdMap {
  public:
   // What /proc/sys/kernel/overflow{u,g}id say by default.
@@ -32,6 +33,9 @@ class IdMap {
   static IdMap squash(std::uint32_t shown);
   // This map for what is written, squashed for what is shown.
   IdMap squashed_to(std::uint32_t shown) const;
+
+  // This map, with the overflow id on disk for what no range can write.
+  IdMap writing_overflow() const;
 
   // An id that no range has is shown as the overflow id.
   std::uint32_t to_shown(std::uint32_t on_disk) const;
@@ -55,6 +59,7 @@ class IdMap {
   std::vector<Range> by_shown_;  // sorted by from = shown
   std::optional<std::uint32_t> squash_;
   std::uint32_t overflow_id_ = kDefaultOverflowId;
+  bool writes_overflow_ = false;
 };
 
 }  // namespace layerfs

@@ -164,6 +164,7 @@ void for_each_field(Config& c, Visit&& visit) {
   visit("xattrs", c.xattrs);
   visit("override_stat", c.override_stat);
   visit("volatile", c.volatile_);
+  visit("accept_unclean", c.accept_unclean);
   visit("discarded", c.discarded);
   visit("allow_other", c.allow_other);
   visit("default_permissions", c.default_permissions);
@@ -175,6 +176,7 @@ void for_each_field(Config& c, Visit&& visit) {
   visit("squash_gid", c.squash_gid);
   visit("uid_map", c.uid_map);
   visit("gid_map", c.gid_map);
+  visit("unmapped_as_overflow", c.unmapped_as_overflow);
   visit("static_nlink", c.static_nlink);
   visit("fsname", c.fsname);
   visit("mount_flags", c.mount_flags);

@@ -50,6 +50,8 @@ struct MountConfig {
   bool xattrs = true;
   OverrideStat override_stat = OverrideStat::Auto;
   bool volatile_ = false;  // JSON key "volatile"
+  // An upper is used although its volatile mount did not end cleanly.
+  bool accept_unclean = false;
   // The upper and the init layer are removed after the mount, whatever its end: nothing waits
   // for a disk, and no mark says so.
   bool discarded = false;
@@ -63,6 +65,8 @@ struct MountConfig {
   std::int64_t squash_gid = kNoSquash;
   std::vector<IdRange> uid_map;  // empty: ids are shown as they are stored
   std::vector<IdRange> gid_map;
+  // Ids that no range can write are stored as the overflow id, in place of an error.
+  bool unmapped_as_overflow = false;
   bool static_nlink = false;
   std::string fsname = "layerfs";
   std::vector<std::string> mount_flags;  // generic words of mount(8): nosuid, noexec, ...

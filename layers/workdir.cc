@@ -153,9 +153,10 @@ Status FreshWork::mark_layer(const char* name, std::string_view value) {
 }
 
 Result<Workdir, Failure> Workdir::open(const std::string& path, const Layer& layer,
-                                       Durability durability, FreshWork* fresh) {
+                                       Durability durability, FreshWork* fresh,
+                                       Unclean unclean) {
   FreshWork made;
-  auto opened = open_noting(path, layer, durability, made);
+  auto opened = open_noting(path, layer, durability, made, unclean);
   if (!opened) {
     made.take_back();
   } else if (fresh != nullptr) {
@@ -165,7 +166,8 @@ Result<Workdir, Failure> Workdir::open(const std::string& path, const Layer& lay
 }
 
 Result<Workdir, Failure> Workdir::open_noting(const std::string& path, const Layer& layer,
-                                              Durability durability, FreshWork& fresh) {
+                                              Durability durability, FreshWork& fresh,
+                                              Unclean unclean) {
   Workdir dir;
   dir.path_ = path;
   dir.durability_ = durability;
@@ -227,11 +229,11 @@ Result<Workdir, Failure> Workdir::open_noting(const std::string& path, const Lay
   }
   dir.work_ = std::move(*work);
   dir.index_ = std::move(*index);
-  const auto unclean = has_volatile_mark(dir.work_.get());
-  if (!unclean) {
-    return failure(path, unclean.error(), "name another with --work");
+  const auto was_volatile = has_volatile_mark(dir.work_.get());
+  if (!was_volatile) {
+    return failure(path, was_volatile.error(), "name another with --work");
   }
-  if (*unclean) {
+  if (*was_volatile && unclean == Unclean::Refuse) {
     return Failure{"upper directory " + layer.path +
                    " was used by a volatile mount that did not "
                    "end cleanly, its content may be incomplete; discard it, or accept it by "

@@ -42,13 +42,17 @@ class FreshWork {
   bool volatile_mark_ = false;
 };
 
+// What is done with an upper whose volatile mount did not end cleanly.
+enum class Unclean { Refuse, Accept };
+
 class Workdir {
  public:
   // Creates the directory if its parent exists, locks it and the layer against other
   // mounts, checks that a rename into `layer` works, and empties work/. Takes back what
   // it made if it fails; else `fresh` (may be null) can.
   static Result<Workdir, Failure> open(const std::string& path, const Layer& layer,
-                                       Durability durability, FreshWork* fresh = nullptr);
+                                       Durability durability, FreshWork* fresh = nullptr,
+                                       Unclean unclean = Unclean::Refuse);
 
   Workdir(Workdir&&) noexcept;
   Workdir& operator=(Workdir&&) = delete;
@@ -66,7 +70,8 @@ class Workdir {
  private:
   Workdir() = default;
   static Result<Workdir, Failure> open_noting(const std::string& path, const Layer& layer,
-                                              Durability durability, FreshWork& fresh);
+                                              Durability durability, FreshWork& fresh,
+                                              Unclean unclean);
 
   std::string path_;
   UniqueFd lock_;

@@ -32,6 +32,9 @@ constexpr std::array<std::string_view, 25> kWithoutEffect = {
     "sync_read",  "threaded",    "use_ino",        "writeback",    "xino",
 };
 
+// Words of mount(8) that hold unless an option says otherwise.
+constexpr std::array kAssumed = {"nodev", "noatime"};
+
 struct OverlayArguments {
   std::vector<std::string> positionals;
   std::vector<std::string> lists;    // each -o
@@ -108,6 +111,10 @@ MountConfig overlay_defaults() {
   config.metacopy = false;
   config.index = false;
   config.fsname = "fuse-overlayfs";
+  // Nor does fuse-overlayfs know how a mount ended that had volatile or fsync=0.
+  config.accept_unclean = true;
+  // Engines work as root on mounts whose maps do not have root's id.
+  config.unmapped_as_overflow = true;
   return config;
 }
 
@@ -194,18 +201,19 @@ Outcome<void> add_list(Given& given, const std::string& list, const Streams& str
 Outcome<int> carry_out(const std::string& program, Given& given, const Streams& streams,
                        const Environment& environment) {
   const OverlayArguments& arguments = given.arguments;
-  if (arguments.positionals.empty() || arguments.positionals.size() > 2) {
-    return usage_error(arguments.positionals.empty()
-                           ? "no mount point is given"
-                           : "unexpected argument '" + arguments.positionals[2] + "'");
+  if (arguments.positionals.empty()) {
+    return usage_error("no mount point is given");
   }
   for (const std::string& argument : arguments.unknown) {
     tell_of_unknown(argument, streams);
   }
+  for (const char* word : kAssumed) {
+    LFS_TRY(given.options.add_word(MountWord{word, "", false}));
+  }
   for (const std::string& list : arguments.lists) {
     LFS_TRY(add_list(given, list, streams));
   }
-  // mount(8) and mount.fuse3 put the source first.
+  // mount(8) and mount.fuse3 put the source first; of more words too the last counts.
   given.options.take_source_and_target("", arguments.positionals.back());
   LFS_ASSIGN(MountConfig config, given.options.finish());
   config.xattrs = !given.no_xattrs;

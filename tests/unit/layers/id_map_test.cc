@@ -56,6 +56,14 @@ TEST_CASE("a shown id outside the map cannot be written, not even the overflow i
   CHECK(map.to_disk(104) == 14U);
 }
 
+TEST_CASE("a shown id outside the map is written as the overflow id where that is asked for") {
+  const IdMap map = map_of({{0, 100000, 65536}}).writing_overflow();
+  CHECK(map.to_disk(0) == 65534U);
+  CHECK(map.to_disk(100007) == 7U);
+  CHECK(map.to_shown(65534) == 165534);
+  CHECK(IdMap().writing_overflow().to_disk(7) == 7U);
+}
+
 TEST_CASE("squash shows one id for all and writes ids as they are") {
   const IdMap map = IdMap::squash(1000);
   CHECK(map.is_squash());

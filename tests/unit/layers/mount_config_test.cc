@@ -39,6 +39,8 @@ MountConfig everything() {
   c.squash_gid = 0;
   c.uid_map = {{0, 1000, 1}, {1, 100000, 65536}};
   c.gid_map = {{0, 0, 4294967295U}};
+  c.unmapped_as_overflow = true;
+  c.accept_unclean = true;
   c.static_nlink = true;
   c.fsname = "name";
   c.mount_flags = {"nosuid", "noatime"};

@@ -171,6 +171,21 @@ TEST_CASE("work directory: after a volatile mount that did not end cleanly the u
   CHECK(names_in(f.dirs.work() + "/work").empty());
 }
 
+TEST_CASE("work directory: an upper of a volatile mount that did not end cleanly can be accepted") {
+  const Fixture f;
+  { REQUIRE(f.work(Durability::Volatile)); }
+  REQUIRE_FALSE(f.work());
+  {
+    const auto work = Workdir::open(f.dirs.work(), f.stack.at(0), Durability::Volatile, nullptr,
+                                    Unclean::Accept);
+    REQUIRE(work);
+    CHECK(exists(f.dirs.work() + "/work/incompat/volatile"));
+  }
+  REQUIRE(Workdir::open(f.dirs.work(), f.stack.at(0), Durability::Synced, nullptr,
+                        Unclean::Accept));
+  CHECK(f.work().ok());
+}
+
 TEST_CASE("work directory: an unreadable volatile mark is refused, not taken for a clean end") {
   const Fixture f;
   { REQUIRE(f.work()); }
