@@ -5,6 +5,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -127,6 +128,8 @@ Disk::~Disk() {
   thread_.join();
   fuse_session_destroy(session_);
 }
+
+void Disk::let_go() const { ::close(fuse_session_fd(session_)); }
 
 std::string Disk::path() const { return dir_ + "/" + kName; }
 

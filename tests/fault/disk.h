@@ -29,14 +29,15 @@ class Disk {
   Disk& operator=(const Disk&) = delete;
 
   std::string path() const;
+  // In a child of fork(2): it must not keep the device open, or who waits for the disk waits for
+  // ever when the process that serves it is killed.
+  void let_go() const;
   // What is there now is where each cut starts; `note` is called at each event after it, before
   // the file system above hears that it is done.
   void record(std::function<void()> note);
   void stop();
   // Writes and flushes.
   std::size_t events() const { return events_.size(); }
-  // Whether a cut after so many events is right after a flush.
-  bool is_flush(std::size_t count) const { return count == 0 || events_[count - 1].is_flush; }
 
   // From now on shows what a cut after `count` events left: what was written before the last
   // flush, and by chance each page of the others. `count` never becomes less. What is written

@@ -178,6 +178,7 @@ class Power {
     for (unsigned worker = 0; worker < Load::kWorkers; ++worker) {
       const pid_t child = ::fork();
       if (child == 0) {
+        disk_.let_go();
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
         ::_exit(load_.work(stack_->root(), worker, outage_.seed * Load::kWorkers + worker,
                            Load::End::Power, outage_.steps));

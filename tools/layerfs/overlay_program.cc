@@ -217,6 +217,9 @@ Outcome<int> carry_out(const std::string& program, Given& given, const Streams& 
   given.options.take_source_and_target("", arguments.positionals.back());
   LFS_ASSIGN(MountConfig config, given.options.finish());
   config.xattrs = !given.no_xattrs;
+  // The mark that such a mount did not end cleanly would tell nobody anything (accept_unclean),
+  // and is all that is synced.
+  config.discarded = config.volatile_;
   config.foreground = config.foreground || arguments.foreground || arguments.debug;
   if (arguments.debug) {
     config.log_level = MountConfig::LogLevel::Debug;
