@@ -110,9 +110,9 @@ Result<std::unique_ptr<WritableLayer>, Failure> open_writable(const MountConfig&
                           : config.volatile_ ? Durability::Volatile
                                              : Durability::Synced;
   FreshWork& made = fresh.emplace_back();
-  LFS_ASSIGN(Workdir work, Workdir::open(work_path, layer, durability, &made,
-                                         config.accept_unclean ? Unclean::Accept
-                                                               : Unclean::Refuse));
+  LFS_ASSIGN(Workdir work,
+             Workdir::open(work_path, layer, durability, &made,
+                           config.accept_unclean ? Unclean::Accept : Unclean::Refuse));
   const auto marks = probe_marks(work.fd(), wishes_of(config));
   if (!marks) {
     const bool cannot = marks.error().value() == EOPNOTSUPP;

@@ -153,8 +153,7 @@ Status FreshWork::mark_layer(const char* name, std::string_view value) {
 }
 
 Result<Workdir, Failure> Workdir::open(const std::string& path, const Layer& layer,
-                                       Durability durability, FreshWork* fresh,
-                                       Unclean unclean) {
+                                       Durability durability, FreshWork* fresh, Unclean unclean) {
   FreshWork made;
   auto opened = open_noting(path, layer, durability, made, unclean);
   if (!opened) {

@@ -176,13 +176,13 @@ TEST_CASE("work directory: an upper of a volatile mount that did not end cleanly
   { REQUIRE(f.work(Durability::Volatile)); }
   REQUIRE_FALSE(f.work());
   {
-    const auto work = Workdir::open(f.dirs.work(), f.stack.at(0), Durability::Volatile, nullptr,
-                                    Unclean::Accept);
+    const auto work =
+        Workdir::open(f.dirs.work(), f.stack.at(0), Durability::Volatile, nullptr, Unclean::Accept);
     REQUIRE(work);
     CHECK(exists(f.dirs.work() + "/work/incompat/volatile"));
   }
-  REQUIRE(Workdir::open(f.dirs.work(), f.stack.at(0), Durability::Synced, nullptr,
-                        Unclean::Accept));
+  REQUIRE(
+      Workdir::open(f.dirs.work(), f.stack.at(0), Durability::Synced, nullptr, Unclean::Accept));
   CHECK(f.work().ok());
 }
 
