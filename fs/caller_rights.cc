@@ -8,15 +8,13 @@
 // only for requests that a thread sends in another system call, and only of that thread: while
 // it waits for the answer no execve of its process gets as far as the lock, for it first waits
 // for its other threads to end (fs/exec.c: de_thread).
-#include <sys/capability.h>
-#include <unistd.h>
+#include <linux/capability.h>
 
 #include <algorithm>
-#include <memory>
-#include <string>
 #include <vector>
 
 #include "fs/fuse_request.h"
+#include "fs/privileges.h"
 
 namespace layerfs {
 namespace {
@@ -34,26 +32,6 @@ bool in_supplementary_group(fuse_req_t req, gid_t group) {
   return std::find(groups.begin(), end, group) != end;
 }
 
-// The capability counts only in the initial user namespace (fs/attr.c:
-// setattr_should_drop_suidgid asks capable()), whose number is fixed
-// (include/linux/proc_ns.h: PROC_USER_INIT_INO). A wrong thread's is no danger: root's
-// caller could set the bits again.
-bool has_cap_fsetid(pid_t thread) {
-  const std::string link = "/proc/" + std::to_string(thread) + "/ns/user";
-  char target[64];
-  const ssize_t length = ::readlink(link.c_str(), target, sizeof target);
-  if (length < 0 ||
-      std::string_view(target, static_cast<std::size_t>(length)) != "user:[4026531837]") {
-    return false;
-  }
-  const std::unique_ptr<std::remove_pointer_t<cap_t>, int (*)(void*)> capabilities(
-      ::cap_get_pid(thread), ::cap_free);
-  cap_flag_value_t value = CAP_CLEAR;
-  return capabilities != nullptr &&
-         ::cap_get_flag(capabilities.get(), CAP_FSETID, CAP_EFFECTIVE, &value) == 0 &&
-         value == CAP_SET;
-}
-
 }  // namespace
 
 CallerRights rights_of(fuse_req_t req) {
@@ -62,7 +40,9 @@ CallerRights rights_of(fuse_req_t req) {
           [req, &caller](gid_t group) {
             return caller.uid == 0 || caller.gid == group || in_supplementary_group(req, group);
           },
-          [&caller] { return caller.uid == 0 && has_cap_fsetid(caller.pid); }};
+          // As fs/attr.c asks (setattr_should_drop_suidgid). A wrong thread's is no danger: root's
+          // caller could set the bits again.
+          [&caller] { return caller.uid == 0 && has_initial_capability(caller.pid, CAP_FSETID); }};
 }
 
 }  // namespace layerfs

@@ -6,10 +6,9 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
-#include <fstream>
-#include <limits>
-#include <memory>
+#include "fs/privileges.h"
 
 namespace layerfs {
 namespace {
@@ -25,22 +24,6 @@ constexpr unsigned long kBackingOpen = _IOW(kMagic, 1, BackingMap);
 constexpr unsigned long kBackingClose = _IOW(kMagic, 2, std::uint32_t);
 
 constexpr bool kLibfuseHasIt = FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17);
-
-bool is_in_initial_user_namespace() {
-  std::uint64_t inside = 1;
-  std::uint64_t outside = 1;
-  std::uint64_t count = 0;
-  std::ifstream("/proc/self/uid_map") >> inside >> outside >> count;
-  return inside == 0 && outside == 0 && count == std::numeric_limits<std::uint32_t>::max();
-}
-
-bool may_administrate() {
-  const std::unique_ptr<std::remove_pointer_t<cap_t>, int (*)(void*)> own(::cap_get_proc(),
-                                                                          ::cap_free);
-  cap_flag_value_t value = CAP_CLEAR;
-  return own && ::cap_get_flag(own.get(), CAP_SYS_ADMIN, CAP_EFFECTIVE, &value) == 0 &&
-         value == CAP_SET;
-}
 
 bool is_stacked(const Layer& layer) {
   struct statfs st {};
@@ -80,7 +63,7 @@ Status try_backing(int device, int file) {
 }  // namespace
 
 bool may_pass_through(const LayerStack& layers) {
-  if (!kLibfuseHasIt || !may_administrate() || !is_in_initial_user_namespace()) {
+  if (!kLibfuseHasIt || !has_initial_capability(::gettid(), CAP_SYS_ADMIN)) {
     return false;
   }
   for (LayerIndex index = 0; index < layers.size(); ++index) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <string_view>
 
 namespace layerfs {
 namespace {
@@ -65,6 +66,21 @@ Privileges privileges() {
     }
   }
   return held;
+}
+
+bool has_initial_capability(pid_t thread, int capability) {
+  // The number of that namespace is fixed (include/linux/proc_ns.h: PROC_USER_INIT_INO).
+  const std::string link = "/proc/" + std::to_string(thread) + "/ns/user";
+  char target[64];
+  const ssize_t length = ::readlink(link.c_str(), target, sizeof target);
+  if (length < 0 ||
+      std::string_view(target, static_cast<std::size_t>(length)) != "user:[4026531837]") {
+    return false;
+  }
+  const Capabilities held(::cap_get_pid(thread), ::cap_free);
+  cap_flag_value_t value = CAP_CLEAR;
+  return held && ::cap_get_flag(held.get(), capability, CAP_EFFECTIVE, &value) == 0 &&
+         value == CAP_SET;
 }
 
 }  // namespace layerfs

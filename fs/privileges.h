@@ -1,6 +1,8 @@
 // What a daemon may do, and what it gives up once it has mounted.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 #include <vector>
 
@@ -20,5 +22,9 @@ Status drop_privileges();
 
 // Those of the calling thread.
 Privileges privileges();
+
+// Whether a thread has the capability (linux/capability.h) in effect in the initial user
+// namespace, which is what the kernel's capable() asks. false: also of a thread that is gone.
+bool has_initial_capability(pid_t thread, int capability);
 
 }  // namespace layerfs

@@ -17,6 +17,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "layers/sys/bulk.h"
 #include "layers/sys/unique_fd.h"
 #include "tools/common/mount_table.h"
 #include "tools/common/process.h"
@@ -70,13 +71,8 @@ Outcome<UniqueFd> config_file(const MountConfig& config) {
     return failed("cannot make a file in memory: " + describe(Errno::last()));
   }
   const std::string text = to_json_text(config) + "\n";
-  for (std::size_t done = 0; done < text.size();) {
-    const ssize_t count =
-        ::pwrite(fd.get(), text.data() + done, text.size() - done, static_cast<off_t>(done));
-    if (count < 0) {
-      return failed("cannot hand the configuration to the daemon: " + describe(Errno::last()));
-    }
-    done += static_cast<std::size_t>(count);
+  if (const auto written = sys::write_fully(fd.get(), text, 0); !written) {
+    return failed("cannot hand the configuration to the daemon: " + describe(written.error()));
   }
   return fd;
 }
