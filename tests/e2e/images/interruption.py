@@ -9,6 +9,17 @@ from readers import expect_equal, unpacked
 from trees import put
 
 
+def start(tools, *words):
+    return subprocess.Popen([tools.binaries / "layerfs", *words], env=tools.env, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL)
+
+
+def bytes_read(child):
+    """Of a child that nobody has waited for."""
+    with open(f"/proc/{child.pid}/io", encoding="ascii") as file:
+        return int(file.readline().split()[1])
+
+
 def interrupted(tools):
     """Ctrl-C and SIGKILL leave no part of an image or a layer under its name."""
     work = tools.work
@@ -21,9 +32,9 @@ def interrupted(tools):
     targets = {"--oci": "out/layout:t", "--oci-archive": "out/a.tar:t", "--docker-archive": "out/d.tar:x:1", "-o": "out/l.tar.gz"}
     for sign in signal.SIGINT, signal.SIGTERM, signal.SIGKILL:
         for option, target in targets.items():
-            child = subprocess.Popen([tools.binaries / "layerfs", "commit", upper, "--lower", lower, option, work / target],
-                                     env=tools.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(0.7)
+            child = start(tools, "commit", upper, "--lower", lower, option, work / target)
+            while child.poll() is None and bytes_read(child) < 20 << 20:
+                time.sleep(0.005)
             child.send_signal(sign)
             if child.wait() != -sign:
                 raise RuntimeError(f"commit {option} ended with {child.returncode} before signal {sign}")
@@ -32,8 +43,7 @@ def interrupted(tools):
                 raise RuntimeError(f"signal {sign} during commit {option} left {left}")
     tools.layerfs("commit", upper, "--lower", lower, "--squash", "--oci", work / "layout:t")
     for sign in signal.SIGINT, signal.SIGKILL:
-        child = subprocess.Popen([tools.binaries / "layerfs", "unpack", f"oci:{work / 'layout'}:t", work / "store"],
-                                 env=tools.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        child = start(tools, "unpack", f"oci:{work / 'layout'}:t", work / "store")
         while child.poll() is None and not list(work.glob("store/tmp/.layerfs-*/diff")):
             time.sleep(0.01)
         child.send_signal(sign)
@@ -47,11 +57,6 @@ def interrupted(tools):
     tools.layerfs("store", "gc", work / "store")
     if os.listdir(work / "store/tmp"):
         raise RuntimeError("gc leaves what was interrupted")
-
-
-def start(tools, *words):
-    return subprocess.Popen([tools.binaries / "layerfs", *words], env=tools.env, stdout=subprocess.DEVNULL,
-                            stderr=subprocess.DEVNULL)
 
 
 def squash_interrupted(tools):
