@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <system_error>
 #include <vector>
 
 namespace layerfs {
@@ -73,11 +75,19 @@ std::optional<std::uint64_t> memory_limit(const std::string& line, const std::st
 }
 
 NodeBound::NodeBound(FileSystem& fs, fuse_session* session) : fs_(fs), session_(session) {
-  thread_ = std::thread([this] { work(); });
   fs_.on_node_growth([this] {
     const std::lock_guard lock(mutex_);
     has_grown_ = true;
-    changed_.notify_one();
+    if (thread_.joinable()) {
+      changed_.notify_one();
+      return;
+    }
+    // Few mounts grow so far.
+    try {
+      thread_ = std::thread([this] { work(); });
+    } catch (const std::system_error&) {
+      // No thread now; there is another try when the table has grown again.
+    }
   });
 }
 
@@ -88,7 +98,9 @@ NodeBound::~NodeBound() {
     is_over_ = true;
     changed_.notify_one();
   }
-  thread_.join();
+  if (thread_.joinable()) {
+    thread_.join();
+  }
 }
 
 void NodeBound::work() {
@@ -101,29 +113,33 @@ void NodeBound::work() {
       }
       has_grown_ = false;
     }
-    shrink();
-  }
-}
-
-void NodeBound::shrink() {
-  // It may be set or changed while the mount is there.
-  const auto limit = own_memory_limit();
-  const std::uint64_t most = limit ? *limit / kShare / kNodeBytes : UINT64_MAX;
-  if (fs_.node_usage().nodes <= most) {
-    return;
-  }
-  const std::uint64_t enough = most / 4 * 3;
-  const std::vector<NodeId> nodes = fs_.known_nodes();
-  for (std::size_t at = 0; at < nodes.size() && fs_.node_usage().nodes > enough;
-       at += kNodesOfOneMessage) {
-    if (!ask_to_forget(&nodes[at], std::min(kNodesOfOneMessage, nodes.size() - at))) {
+    if (!shrink()) {
       return;
     }
   }
 }
 
+bool NodeBound::shrink() {
+  // It may be set or changed while the mount is there.
+  const auto limit = own_memory_limit();
+  const std::uint64_t most = limit ? *limit / kShare / kNodeBytes : UINT64_MAX;
+  if (fs_.node_usage().nodes <= most) {
+    return true;
+  }
+  const std::uint64_t enough = most / 4 * 3;
+  const std::vector<NodeId> nodes = fs_.known_nodes();
+  for (std::size_t at = 0; at < nodes.size() && fs_.node_usage().nodes > enough;
+       at += kNodesOfOneMessage) {
+    const auto asked = ask_to_forget(&nodes[at], std::min(kNodesOfOneMessage, nodes.size() - at));
+    if (!asked) {
+      return asked.error().value() != EINVAL;  // fuse_notify() of an older Linux
+    }
+  }
+  return true;
+}
+
 // The kernel drops the names that it has cached and that are in no use, and sends FORGET.
-bool NodeBound::ask_to_forget(const NodeId* nodes, std::size_t count) {
+Status NodeBound::ask_to_forget(const NodeId* nodes, std::size_t count) {
   PruneOut out{};
   out.count = static_cast<std::uint32_t>(count);
   fuse_out_header header{};
@@ -133,7 +149,8 @@ bool NodeBound::ask_to_forget(const NodeId* nodes, std::size_t count) {
   std::memcpy(message.data(), &header, sizeof header);
   std::memcpy(message.data() + sizeof header, &out, sizeof out);
   std::memcpy(message.data() + sizeof header + sizeof out, nodes, count * sizeof *nodes);
-  return ::write(fuse_session_fd(session_), message.data(), message.size()) >= 0;
+  return ::write(fuse_session_fd(session_), message.data(), message.size()) >= 0 ? Status()
+                                                                                 : Errno(errno);
 }
 
 }  // namespace layerfs

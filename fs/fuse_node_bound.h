@@ -30,9 +30,9 @@ class NodeBound {
 
  private:
   void work();
-  void shrink();
-  // False: the kernel knows no such thing.
-  bool ask_to_forget(const NodeId* nodes, std::size_t count);
+  // False: never again, the kernel knows no such thing.
+  bool shrink();
+  Status ask_to_forget(const NodeId* nodes, std::size_t count);
 
   FileSystem& fs_;
   fuse_session* session_;
