@@ -87,6 +87,24 @@ Known Bench::learn(const Operation& operation) {
   return known;
 }
 
+void Bench::each(const Selection& selection, Report& report,
+                 const std::function<void(const Operation&, const Known&)>& tries) {
+  std::size_t number = 0;
+  for (const Operation& operation : operations()) {
+    if (!selection.wants(operation, number++)) {
+      continue;
+    }
+    try {
+      tries(operation, learn(operation));
+    } catch (const std::exception& error) {
+      report.failed(variant_ + ": " + operation.name, {error.what()}, "");
+    }
+  }
+  if (const auto changed = stack_.lowers_changed(); !changed.empty()) {
+    report.failed(variant_ + ": a lower was written", changed, "");
+  }
+}
+
 void Report::failed(const std::string& where, const std::vector<std::string>& lines,
                     const std::string& again) {
   ++cases_;

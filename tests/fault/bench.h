@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdio>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,25 +23,6 @@ struct Known {
 struct Progress {
   std::size_t done = 0;
   int error = 0;  // of the step that failed; 0: none did
-};
-
-class Bench {
- public:
-  Bench(const std::string& base, const Variant& variant) : stack_(base, variant) {}
-
-  Stack& stack() { return stack_; }
-  // Throws std::runtime_error if the operation does not work at all.
-  Known learn(const Operation& operation);
-  // A fresh stack with what the operation needs; nothing is mounted.
-  void prepare(const Operation& operation);
-  std::unique_ptr<Mount> mount(const Operation& operation, Watch watch);
-  // Steps from `done` on.
-  static Progress run(const Operation& operation, World& world, std::size_t done = 0);
-  // What the mount shows; an error of the scan, and a daemon that does not answer, are in it.
-  Tree look(Mount& mount);
-
- private:
-  Stack stack_;
 };
 
 // Objects of one kind that a run counts, with what went wrong.
@@ -71,6 +53,31 @@ struct Selection {
   bool wants(const Operation& operation, std::size_t number) const {
     return number % parts == part && operation.name.find(only) != std::string::npos;
   }
+};
+
+class Bench {
+ public:
+  Bench(const std::string& base, const Variant& variant)
+      : stack_(base, variant), variant_(variant.name) {}
+
+  Stack& stack() { return stack_; }
+  // Throws std::runtime_error if the operation does not work at all.
+  Known learn(const Operation& operation);
+  // Calls `tries` for each operation that is wanted; what it throws is a failure, and so is
+  // a lower that has changed at the end.
+  void each(const Selection& selection, Report& report,
+            const std::function<void(const Operation&, const Known&)>& tries);
+  // A fresh stack with what the operation needs; nothing is mounted.
+  void prepare(const Operation& operation);
+  std::unique_ptr<Mount> mount(const Operation& operation, Watch watch);
+  // Steps from `done` on.
+  static Progress run(const Operation& operation, World& world, std::size_t done = 0);
+  // What the mount shows; an error of the scan, and a daemon that does not answer, are in it.
+  Tree look(Mount& mount);
+
+ private:
+  Stack stack_;
+  std::string variant_;
 };
 
 // All return the exit code.

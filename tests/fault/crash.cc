@@ -130,40 +130,28 @@ int crash_everywhere(const std::string& base, const Variant& variant, const Sele
     return report.finish();
   }
   Bench bench(base, variant);
-  std::size_t number = 0;
   std::size_t counted = 0;
-  for (const Operation& operation : operations()) {
-    if (!selection.wants(operation, number++)) {
-      continue;
-    }
-    try {
-      const Known known = bench.learn(operation);
-      Crash crash(bench, operation, known, variant.name == "oci");
-      // Up to one more than there are calls: the crash after all.
-      bool fired = true;
-      for (std::size_t n = selection.at.value_or(1); fired && n <= selection.at.value_or(n); ++n) {
-        if (counted++ % selection.every != 0) {
-          fired = n <= known.changes;
-          continue;
-        }
-        fired = crash.run(n);
-        const std::string at = std::to_string(n);
-        if (crash.lines().empty()) {
-          report.passed();
-        } else {
-          report.failed(variant.name + ": " + operation.name + ", " + at + ": " + crash.call(),
-                        crash.lines(),
-                        "fault-test crash --variant " + variant.name + " --only '" +
-                            operation.name + "' --at " + at);
-        }
+  bench.each(selection, report, [&](const Operation& operation, const Known& known) {
+    Crash crash(bench, operation, known, variant.name == "oci");
+    // Up to one more than there are calls: the crash after all.
+    bool fired = true;
+    for (std::size_t n = selection.at.value_or(1); fired && n <= selection.at.value_or(n); ++n) {
+      if (counted++ % selection.every != 0) {
+        fired = n <= known.changes;
+        continue;
       }
-    } catch (const std::exception& error) {
-      report.failed(variant.name + ": " + operation.name, {error.what()}, "");
+      fired = crash.run(n);
+      if (crash.lines().empty()) {
+        report.passed();
+        continue;
+      }
+      const std::string at = std::to_string(n);
+      report.failed(variant.name + ": " + operation.name + ", " + at + ": " + crash.call(),
+                    crash.lines(),
+                    "fault-test crash --variant " + variant.name + " --only '" + operation.name +
+                        "' --at " + at);
     }
-  }
-  if (const auto changed = bench.stack().lowers_changed(); !changed.empty()) {
-    report.failed(variant.name + ": a lower was written", changed, "");
-  }
+  });
   return report.finish();
 }
 

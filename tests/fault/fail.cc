@@ -145,45 +145,34 @@ class Failing {
 int fail_everywhere(const std::string& base, const Variant& variant, const Selection& selection) {
   Report report("errors, " + variant.name);
   Bench bench(base, variant);
-  std::size_t number = 0;
   std::size_t counted = 0;
-  for (const Operation& operation : operations()) {
-    if (!selection.wants(operation, number++)) {
-      continue;
-    }
-    try {
-      const Known known = bench.learn(operation);
-      Failing failing(bench, operation, known);
-      for (std::size_t n = 1; n <= known.calls.size(); ++n) {
-        for (const int error : errors_of(known.calls[n - 1])) {
-          for (const Failing::Again again : {Failing::Again::Here, Failing::Again::Remounted}) {
-            const bool wanted = n == selection.at.value_or(n) &&
-                                (selection.error == 0 || selection.error == error) &&
-                                counted++ % selection.every == 0;
-            if (!wanted) {
-              continue;
-            }
-            failing.run(n, error, again);
-            if (failing.lines().empty()) {
-              report.passed();
-              continue;
-            }
-            report.failed(variant.name + ": " + operation.name + ", " + std::to_string(n) + ": " +
-                              failing.call(),
-                          failing.lines(),
-                          "fault-test errors --variant " + variant.name + " --only '" +
-                              operation.name + "' --at " + std::to_string(n) + " --error " +
-                              name_of(error));
+  bench.each(selection, report, [&](const Operation& operation, const Known& known) {
+    Failing failing(bench, operation, known);
+    const auto try_one = [&](std::size_t n, int error, Failing::Again again) {
+      failing.run(n, error, again);
+      if (failing.lines().empty()) {
+        report.passed();
+        return;
+      }
+      const std::string at = std::to_string(n);
+      report.failed(variant.name + ": " + operation.name + ", " + at + ": " + failing.call(),
+                    failing.lines(),
+                    "fault-test errors --variant " + variant.name + " --only '" + operation.name +
+                        "' --at " + at + " --error " + name_of(error));
+    };
+    for (std::size_t n = 1; n <= known.calls.size(); ++n) {
+      for (const int error : errors_of(known.calls[n - 1])) {
+        for (const Failing::Again again : {Failing::Again::Here, Failing::Again::Remounted}) {
+          const bool wanted = n == selection.at.value_or(n) &&
+                              (selection.error == 0 || selection.error == error) &&
+                              counted++ % selection.every == 0;
+          if (wanted) {
+            try_one(n, error, again);
           }
         }
       }
-    } catch (const std::exception& error) {
-      report.failed(variant.name + ": " + operation.name, {error.what()}, "");
     }
-  }
-  if (const auto changed = bench.stack().lowers_changed(); !changed.empty()) {
-    report.failed(variant.name + ": a lower was written", changed, "");
-  }
+  });
   return report.finish();
 }
 
