@@ -14,10 +14,14 @@ def start(tools, *words):
                             stderr=subprocess.DEVNULL)
 
 
-def bytes_read(child):
-    """Of a child that nobody has waited for."""
-    with open(f"/proc/{child.pid}/io", encoding="ascii") as file:
-        return int(file.readline().split()[1])
+def wait_for_io(child, key, amount):
+    """Until it ends or has done so much (proc(5), /proc/PID/io)."""
+    while child.poll() is None:
+        with open(f"/proc/{child.pid}/io", encoding="ascii") as file:
+            done = dict(line.split(": ") for line in file)
+        if int(done[key]) >= amount:
+            return
+        time.sleep(0.001)
 
 
 def interrupted(tools):
@@ -33,8 +37,7 @@ def interrupted(tools):
     for sign in signal.SIGINT, signal.SIGTERM, signal.SIGKILL:
         for option, target in targets.items():
             child = start(tools, "commit", upper, "--lower", lower, option, work / target)
-            while child.poll() is None and bytes_read(child) < 20 << 20:
-                time.sleep(0.005)
+            wait_for_io(child, "rchar", 20 << 20)
             child.send_signal(sign)
             if child.wait() != -sign:
                 raise RuntimeError(f"commit {option} ended with {child.returncode} before signal {sign}")
@@ -116,7 +119,8 @@ def convert_interrupted(tools):
         form = ("oci", "overlay")[attempt % 2]
         sign = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)[attempt % 3]
         child = start(tools, "convert", "--whiteout", form, layer)
-        time.sleep(0.004 * (1 + attempt // 2))
+        # A write for each directory that it turns to.
+        wait_for_io(child, "syscw", 25 * (attempt // 2))
         child.send_signal(sign)
         if child.wait() not in (0, -sign):
             raise RuntimeError(f"signal {sign}: convert ended with {child.returncode}")
