@@ -16,6 +16,7 @@
 #include "tools/run/exit_code.h"
 #include "tools/run/option_syntax.h"
 #include "tools/run/state.h"
+#include "tools/run/stats.h"
 #include "tools/run/text_file.h"
 
 namespace layerfs::run {
@@ -237,34 +238,24 @@ int doctor(Arguments arguments, const Streams& streams) {
   });
 }
 
-// The files of control groups that tell of use now, of v1 and v2.
-constexpr std::array kUse = {"memory.current", "memory.usage_in_bytes",
-                             "memory.peak",    "memory.max_usage_in_bytes",
-                             "pids.current",   "cpu.stat"};
-
-Outcome<std::string> use_text(const ContainerState& state) {
-  std::string out;
-  for (const std::string& group : state.cgroups) {
-    for (const char* file : kUse) {
-      LFS_ASSIGN(const auto text, read_text_if_there(group + "/" + file));
-      if (text) {
-        out += file + std::string(text->find(' ') != std::string::npos ? "\n" : "\t") + *text;
-      }
-    }
-  }
-  return out;
-}
-
 // Again and again, until the container ends.
 Outcome<void> watch_use(const ContainerState& state, double interval, const Streams& streams) {
+  using Clock = std::chrono::steady_clock;
   // Cursor home, and what is below it erased: less flicker than erasing all first.
   constexpr const char* kRedraw = "\033[H\033[J";
   LFS_ASSIGN(const UniqueFd process, open_container(state));
   const auto pause = std::chrono::milliseconds(static_cast<std::int64_t>(interval * 1000));
+  std::optional<ContainerUse> before;
+  Clock::time_point then;
   do {
-    LFS_ASSIGN(const std::string text, use_text(state));
-    streams.out << (streams.out_is_terminal ? kRedraw : "") << text
+    const ContainerUse now = use_of(state);
+    const Clock::time_point time = Clock::now();
+    const std::chrono::duration<double> passed = time - then;
+    streams.out << (streams.out_is_terminal ? kRedraw : "")
+                << use_text(now, before ? &*before : nullptr, passed.count())
                 << (streams.out_is_terminal ? "" : "\n") << std::flush;
+    before = now;
+    then = time;
   } while (!wait_for_end(process, pause));
   return {};
 }
@@ -274,7 +265,9 @@ int stats(Arguments arguments, const Streams& streams) {
   const Command command{
       .program = "layerfs-run stats",
       .usage = {"[--watch[=SECONDS]] NAME"},
-      .summary = "Shows what a container with limits uses, as its control groups count it.",
+      .summary =
+          "Shows what a container uses: processor time, memory and processes, as the control "
+          "groups of its limits count it, else as /proc tells it.",
       .groups = {{"Options",
                   {{.name = "watch",
                     .value = "SECONDS",
@@ -287,15 +280,11 @@ int stats(Arguments arguments, const Streams& streams) {
                     }}}}}};
   return run_command(command, arguments, streams, [&](const auto& rest) -> Outcome<int> {
     LFS_ASSIGN(const ContainerState state, only_container(rest));
-    if (state.cgroups.empty()) {
-      return failed("'" + state.name + "' has no control group: it was started without a limit");
-    }
     if (interval) {
       LFS_TRY(watch_use(state, *interval, streams));
       return 0;
     }
-    LFS_ASSIGN(const std::string text, use_text(state));
-    streams.out << text;
+    streams.out << use_text(use_of(state), nullptr, 0);
     return 0;
   });
 }

@@ -36,19 +36,24 @@ std::vector<std::string> list_of(const json& value) {
 
 }  // namespace
 
-std::optional<std::uint64_t> start_time_of(pid_t pid) {
+std::vector<std::string> process_words(pid_t pid) {
+  std::vector<std::string> out;
   const auto text = read_text_if_there("/proc/" + std::to_string(pid) + "/stat");
-  if (!text || !*text) {
-    return std::nullopt;
+  if (text && *text) {
+    // The name, in parentheses, may hold anything.
+    std::istringstream words((*text)->substr(std::min((*text)->rfind(')') + 1, (*text)->size())));
+    for (std::string word; words >> word;) {
+      out.push_back(std::move(word));
+    }
   }
-  // The name, in parentheses, may hold anything; the start is the 20th word after it.
-  std::istringstream words((*text)->substr(std::min((*text)->rfind(')') + 1, (*text)->size())));
-  constexpr int kWord = 20;
-  std::string word;
-  for (int i = 0; i < kWord; ++i) {
-    words >> word;
-  }
-  return word.empty() ? std::nullopt : std::optional(std::strtoull(word.c_str(), nullptr, 10));
+  return out;
+}
+
+std::optional<std::uint64_t> start_time_of(pid_t pid) {
+  constexpr std::size_t kWord = 19;
+  const std::vector<std::string> words = process_words(pid);
+  return words.size() <= kWord ? std::nullopt
+                               : std::optional(std::strtoull(words[kWord].c_str(), nullptr, 10));
 }
 
 json state_to_json(const ContainerState& state) {

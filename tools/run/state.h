@@ -27,6 +27,9 @@ struct ContainerState {
   RunConfig config;  // what `exec` needs of it, and what is shown
 };
 
+// What /proc/PID/stat says after the process's name (proc(5): from the third field on);
+// empty if there is no such process.
+std::vector<std::string> process_words(pid_t pid);
 // The start time of a process; nullopt if there is none.
 std::optional<std::uint64_t> start_time_of(pid_t pid);
 
