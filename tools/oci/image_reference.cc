@@ -22,7 +22,14 @@ std::string ImageReference::text() const {
       out = word;
     }
   }
-  return out + ":" + path + (name.empty() ? "" : ":" + name);
+  out += ':';
+  for (const char c : path) {
+    if (c == ':' || c == '\\') {
+      out += '\\';
+    }
+    out += c;
+  }
+  return out + (name.empty() ? "" : ":" + name);
 }
 
 std::optional<ImageReference> parse_image_reference(std::string_view text) {
