@@ -7,7 +7,10 @@
 #include <string>
 
 #include "layers/sys/syscalls.h"
+#include "tests/fuzz/target.h"
 #include "tests/testlib/files.h"
+#include "tests/testlib/hostile_layers.h"
+#include "tests/testlib/tar_text.h"
 #include "tools/oci/layer_unpack.h"
 
 using namespace layerfs;
@@ -79,6 +82,18 @@ struct Ground {
 };
 
 }  // namespace
+
+// The hostile layers in each form.
+std::vector<std::string> layerfs::testing::fuzz_seeds() {
+  std::vector<std::string> seeds;
+  for (const HostileLayer& layer : hostile_layers()) {
+    for (char choice = 0; choice < 4; ++choice) {
+      seeds.push_back(tar_text(layer.words));
+      seeds.back()[kChoiceAt] = choice;
+    }
+  }
+  return seeds;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const Ground ground;
