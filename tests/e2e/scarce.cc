@@ -1,10 +1,13 @@
-// What a mount does where room, descriptors, memory or the right to write run out: the error
+// What a mount does where room, quota, descriptors, memory or the right to write run out: the error
 // is told, nothing is lost or comes back, and all goes on when there is enough again.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/quota.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -72,12 +75,12 @@ class Scarce {
   std::string at(const std::string& path) const { return root() + "/" + path; }
   std::string base() const { return base_; }
 
-  // "" or why not.
-  std::string make_ext4(int mebibytes) {
+  // A filesystem of its own for the upper. "" or why not.
+  std::string make_disk(int mebibytes, const std::string& mkfs, const std::string& options = "") {
     const std::string image = base_ + "/image";
-    const CommandResult made = run("truncate -s " + std::to_string(mebibytes) + "M " + image +
-                                   " && mkfs.ext4 -q -O ^has_journal -m 0 " + image +
-                                   " && mount -o loop " + image + " " + disk());
+    const CommandResult made =
+        run("truncate -s " + std::to_string(mebibytes) + "M " + image + " && " + mkfs + " " +
+            image + " && mount -o loop" + options + " " + image + " " + disk());
     return made.code == 0 ? "" : made.output;
   }
   void make_tmpfs(const std::string& options) {
@@ -138,7 +141,8 @@ TEST_CASE("on a full disk a change is ENOSPC, nothing is lost, and deleting make
   const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
   Scarce scarce;
-  if (const std::string why = scarce.make_ext4(12); !why.empty()) {
+  if (const std::string why = scarce.make_disk(12, "mkfs.ext4 -q -O ^has_journal -m 0");
+      !why.empty()) {
     WARN("a tmpfs instead of ext4: " << why);
     scarce.make_tmpfs("size=12m");
   }
@@ -204,6 +208,146 @@ TEST_CASE("on a full disk a change is ENOSPC, nothing is lost, and deleting make
   CHECK(::mkdir(scarce.at("later").c_str(), 0755) == 0);
   scarce.unmount();
   scarce.check();
+}
+
+namespace {
+
+// What all files of the disk may take together; 0: as much as they like.
+struct Quota {
+  std::string filesystem;
+  std::string mkfs;
+  std::string mount_options;
+  std::function<std::string(const std::string& disk)> enable;  // "" or why not
+  std::function<void(const std::string& disk, std::uint64_t bytes)> limit;
+};
+
+// Of root, whose all of them are: the daemon is one whom limits hold, for it has given up
+// CAP_SYS_RESOURCE.
+void limit_root(const std::string& disk, std::uint64_t bytes) {
+  dqblk limits{};
+  limits.dqb_bhardlimit = bytes / 1024;
+  // One is over already.
+  limits.dqb_ihardlimit = bytes == 0 || bytes >= kMiB ? 0 : 1;
+  limits.dqb_valid = QIF_LIMITS;
+  const int fd = ::open(disk.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const auto done = ::syscall(SYS_quotactl_fd, fd, QCMD(Q_SETQUOTA, USRQUOTA), 0, &limits);
+  ::close(fd);
+  REQUIRE(done == 0);
+}
+
+// To raise a limit would take room, too.
+void limit_subvolume(const std::string& disk, std::uint64_t bytes) {
+  const CommandResult result =
+      run(bytes == 0 ? "btrfs quota disable " + disk
+                     : "btrfs qgroup limit " + std::to_string(bytes) + " " + disk);
+  CAPTURE(result.output);
+  REQUIRE(result.code == 0);
+}
+
+// xfs is not among them: it limits root by projects only, and calls that ENOSPC.
+std::vector<Quota> quotas() {
+  return {{"ext4", "mkfs.ext4 -q -O quota -m 0", ",usrquota",
+           [](const std::string&) { return std::string(); }, limit_root},
+          {"btrfs", "mkfs.btrfs -q", "",
+           [](const std::string& disk) {
+             const CommandResult result = run("btrfs quota enable " + disk);
+             return result.code == 0 ? std::string() : result.output;
+           },
+           limit_subvolume}};
+}
+
+}  // namespace
+
+TEST_CASE("over a quota a change is EDQUOT and changes nothing, and goes on when it is lifted",
+          "[S-03]") {
+  const Quota quota = GENERATE(from_range(quotas()));
+  const std::string io = GENERATE(from_range(io_modes()));
+  CAPTURE(quota.filesystem, io);
+  Scarce scarce;
+  std::string why = scarce.make_disk(256, quota.mkfs, quota.mount_options);
+  why = why.empty() ? quota.enable(scarce.disk()) : why;
+  if (!why.empty()) {
+    std::printf("SKIP: no quota on %s: %s\n", quota.filesystem.c_str(),
+                why.substr(0, why.find('\n')).c_str());
+    return;
+  }
+  const std::string big(4 * kMiB, 'b');
+  for (const char* name : {"a", "b", "c", "d"}) {
+    write_file(scarce.lower(name), big);
+  }
+  for (const char* name : {"f", "g", "h", "dir/f"}) {
+    make_dirs(scarce.lower("dir"));
+    write_file(scarce.lower(name), "lower");
+  }
+  scarce.mount("--io " + io);
+  REQUIRE(put(scarce.at("mine"), "mine", O_CREAT) == 0);
+  const auto tree = [&] {
+    const CommandResult listed = run("tree-manifest --no-dir-nlink " + scarce.root());
+    CAPTURE(listed.output);
+    REQUIRE(listed.code == 0);
+    return listed.output;
+  };
+  // Copy-ups of which some fit.
+  quota.limit(scarce.disk(), 10 * kMiB);
+  int refused = 0;
+  for (const char* name : {"a", "b", "c", "d"}) {
+    const int error = put(scarce.at(name), "B", 0);
+    CHECK((error == 0 || error == EDQUOT));
+    refused += error == 0 ? 0 : 1;
+    CHECK(read_file(scarce.at(name)).substr(1) == big.substr(1));
+  }
+  CHECK(refused > 0);
+  CHECK(refused < 4);
+  CHECK(scarce.leftovers().empty());
+  // Nothing fits.
+  quota.limit(scarce.disk(), 64 * 1024);
+  const auto at = [&](const char* name) { return scarce.at(name); };
+  const std::vector<std::pair<std::string, std::function<int()>>> changes = {
+      {"create", [&] { return put(at("new"), "new", O_CREAT | O_EXCL); }},
+      {"mkdir", [&] { return outcome(::mkdir(at("newdir").c_str(), 0755)); }},
+      {"symlink", [&] { return outcome(::symlink("to", at("newlink").c_str())); }},
+      {"mkfifo", [&] { return outcome(::mkfifo(at("dir/fifo").c_str(), 0644)); }},
+      {"truncate", [&] { return outcome(::truncate(at("f").c_str(), 3)); }},
+      {"chmod", [&] { return outcome(::chmod(at("g").c_str(), 0600)); }},
+      {"setxattr",
+       [&] {
+         const std::string value(3000, 'v');
+         return outcome(::setxattr(at("mine").c_str(), "user.v", value.data(), value.size(), 0));
+       }},
+      {"link", [&] { return outcome(::link(at("h").c_str(), at("h2").c_str())); }},
+      {"rename of a directory",
+       [&] { return outcome(::rename(at("dir").c_str(), at("moved").c_str())); }},
+      {"rename", [&] { return outcome(::rename(at("h").c_str(), at("h3").c_str())); }},
+      {"unlink", [&] { return outcome(::unlink(at("g").c_str())); }},
+  };
+  for (const auto& [what, change] : changes) {
+    CAPTURE(what);
+    const std::string before = tree();
+    CHECK(change() == EDQUOT);
+    CHECK(tree() == before);
+  }
+  // The kernel has noted the time, and with io=cached the content, before it asks for room.
+  CHECK(put(at("mine"), std::string(kMiB, 'm'), O_APPEND) == EDQUOT);
+  CHECK(put(at("f"), "upper", O_APPEND) == EDQUOT);
+  CHECK(read_file(at("mine")).substr(0, 4) == "mine");
+  CHECK(scarce.leftovers().empty());
+  quota.limit(scarce.disk(), 0);
+  for (const auto& [what, change] : changes) {
+    CAPTURE(what);
+    CHECK(change() == 0);
+  }
+  for (const char* name : {"a", "b", "c", "d", "mine"}) {
+    CHECK(put(scarce.at(name), "B", 0) == 0);
+  }
+  CHECK(put(at("mine"), "whole", O_TRUNC) == 0);
+  const std::string after = tree();
+  scarce.unmount();
+  scarce.check();
+  scarce.mount("--io " + io);
+  CHECK(tree() == after);
+  CHECK(names_in(scarce.root()) == std::vector<std::string>{"a", "b", "c", "d", "f", "h2", "h3",
+                                                            "mine", "moved", "new", "newdir",
+                                                            "newlink"});
 }
 
 TEST_CASE("an upper that turns read-only makes changes EROFS until it is writable again") {
