@@ -9,6 +9,7 @@
 
 #include "fs/file_system.h"
 #include "layers/acl.h"
+#include "layers/shown_xattrs.h"
 
 namespace layerfs {
 namespace {
@@ -219,7 +220,7 @@ Result<std::string> FileSystem::get_xattr(NodeId id, const std::string& name) {
   const SharedTree lock(tree_);
   LFS_ASSIGN(Node * node, node_of(id));
   LFS_ASSIGN(const Located located, locate(*node));
-  LFS_ASSIGN(auto value, sys::get_xattr(located.at(), name.c_str()));
+  LFS_ASSIGN(auto value, get_shown_xattr(located.at(), form_of(node->layer), name));
   if (!value) {
     return Errno(is_in_known_namespace(name) ? ENODATA : EOPNOTSUPP);
   }
@@ -240,9 +241,7 @@ Result<std::vector<std::string>> FileSystem::list_xattrs(NodeId id) {
   const SharedTree lock(tree_);
   LFS_ASSIGN(Node * node, node_of(id));
   LFS_ASSIGN(const Located located, locate(*node));
-  LFS_ASSIGN(auto names, sys::list_xattrs(located.at()));
-  std::erase_if(names, [](const std::string& name) { return is_internal_xattr(name); });
-  return names;
+  return list_shown_xattrs(located.at(), form_of(node->layer));
 }
 
 Status FileSystem::set_xattr(NodeId id, const std::string& name, std::string_view value, int flags,
@@ -264,7 +263,7 @@ Status FileSystem::set_xattr(NodeId id, const std::string& name, std::string_vie
   LFS_ASSIGN(const Located located, locate(*node));
   WritableLayer* layer = writable(node->layer);
   if (name != kAclAccessXattr || layer == nullptr) {
-    return sys::set_xattr(located.at(), name.c_str(), value, flags);
+    return set_shown_xattr(located.at(), form_of(node->layer), name, value, flags);
   }
   LFS_ASSIGN(const Observed observed, observe(located.at(), node->layer));
   const Identity& old = observed.identity;
@@ -285,7 +284,7 @@ Status FileSystem::remove_xattr(NodeId id, const std::string& name) {
     const SharedTree lock(tree_);
     LFS_ASSIGN(Node * node, node_of(id));
     LFS_ASSIGN(const Located located, locate(*node));
-    LFS_ASSIGN(const auto value, sys::get_xattr(located.at(), name.c_str()));
+    LFS_ASSIGN(const auto value, get_shown_xattr(located.at(), form_of(node->layer), name));
     if (!value) {
       // An ACL that says no more than the mode is not stored, so it is always there.
       return is_acl(name) ? Status() : Status(Errno(ENODATA));
@@ -295,7 +294,7 @@ Status FileSystem::remove_xattr(NodeId id, const std::string& name) {
   const SharedTree lock(tree_);
   LFS_ASSIGN(Node * node, node_of(id));
   LFS_ASSIGN(const Located located, locate(*node));
-  return sys::remove_xattr(located.at(), name.c_str());
+  return remove_shown_xattr(located.at(), form_of(node->layer), name);
 }
 
 Status FileSystem::sync(NodeId id, bool data_only) {

@@ -115,8 +115,8 @@ Status FileSystem::copy_up(NodeId id, Need need, std::uint64_t keep_bytes) {
 
 Result<CopySource> FileSystem::copy_source(const Located& located, Node& node) {
   LFS_ASSIGN(const Observed observed, observe(node));
-  CopySource source{located.at(),         observed.st,       -1,          CopyContent::All,
-                    observed.st.stx_size, observed.identity, std::nullopt};
+  CopySource source{located.at(),         observed.st,       -1,           CopyContent::All,
+                    observed.st.stx_size, observed.identity, std::nullopt, form_of(node.layer)};
   const std::uint64_t fsid = inos_.fsid_of(sys::device_of(observed.st));
   if (fsid != 0 && !S_ISDIR(observed.identity.mode)) {
     source.origin = Origin{fsid, observed.st.stx_ino};

@@ -154,11 +154,15 @@ Result<FileSystem::Located> FileSystem::locate(Node& node) {
   return Located{std::move(fd), node.name.c_str()};
 }
 
+OverrideForm FileSystem::form_of(LayerIndex layer) {
+  const WritableLayer* target = writable(layer);
+  return target != nullptr && target->overrides() ? target->override_form()
+                                                  : stack_.at(layer).override_form;
+}
+
 Result<FileSystem::Observed> FileSystem::observe(sys::At at, LayerIndex layer) {
   LFS_ASSIGN(const struct statx st, sys::stat_at(at));
-  const WritableLayer* target = writable(layer);
-  const bool overrides = stack_.at(layer).overrides || (target != nullptr && target->overrides());
-  LFS_ASSIGN(const Identity identity, read_identity(at, st, overrides));
+  LFS_ASSIGN(const Identity identity, read_identity(at, st, form_of(layer)));
   return Observed{st, identity, 0};
 }
 

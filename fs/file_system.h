@@ -235,6 +235,7 @@ class FileSystem {
   // file_system.cc
   Result<Node*> node_of(NodeId id) const;
   WritableLayer* writable(LayerIndex layer);
+  OverrideForm form_of(LayerIndex layer);
   Result<SharedFd> directory_fd(Node& dir, LayerIndex layer);
   Result<Located> locate(Node& node);
   Result<Observed> observe(sys::At at, LayerIndex layer);

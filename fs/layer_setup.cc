@@ -84,20 +84,47 @@ MarkWishes wishes_of(const MountConfig& config) {
   return wishes;
 }
 
-Result<bool, Failure> wants_overrides(const MountConfig& config, const Layer& layer,
-                                      const Workdir& work) {
-  if (config.override_stat != MountConfig::OverrideStat::Auto) {
-    return config.override_stat == MountConfig::OverrideStat::On;
+OverrideForm forced_form(MountConfig::OverrideStat wanted) {
+  switch (wanted) {
+    case MountConfig::OverrideStat::On:
+      return OverrideForm::Containers;
+    case MountConfig::OverrideStat::Security:
+      return OverrideForm::Security;
+    case MountConfig::OverrideStat::Auto:
+    case MountConfig::OverrideStat::Off:
+      break;
   }
-  if (layer.overrides) {
-    return true;
+  return OverrideForm::None;
+}
+
+Result<OverrideForm, Failure> wanted_form(const MountConfig& config, const Layer& layer,
+                                          const Workdir& work) {
+  if (config.override_stat == MountConfig::OverrideStat::Off) {
+    return OverrideForm::None;
+  }
+  if (layer.override_form != OverrideForm::None) {
+    return layer.override_form;
   }
   const auto owns = may_set_owner(work.fd());
   if (!owns) {
     return Failure{"work directory " + work.path() + ": " + describe(owns.error()) +
                    "; it must be writable, on a filesystem with free space"};
   }
-  return !*owns;
+  return *owns ? OverrideForm::None : OverrideForm::Containers;
+}
+
+// Of a layer whose root has no mark. Where a lower's has one, that of the topmost, as
+// fuse-overlayfs takes it: engines that keep owners so make the upper with a mode of its own.
+Result<Identity> root_identity(const LayerStack& stack, const Layer& layer) {
+  const Layer* of = &layer;
+  for (LayerIndex i = stack.first_lower(); i < stack.size(); ++i) {
+    if (stack.at(i).override_mark) {
+      of = &stack.at(i);
+      break;
+    }
+  }
+  LFS_ASSIGN(const struct statx st, sys::stat_at({of->root.get()}));
+  return read_identity({of->root.get()}, st, of->override_form);
 }
 
 Result<std::unique_ptr<WritableLayer>, Failure> open_writable(const MountConfig& config,
@@ -128,21 +155,23 @@ Result<std::unique_ptr<WritableLayer>, Failure> open_writable(const MountConfig&
                              : "it can hold no whiteouts, as directories of another layerfs; use "
                                "another filesystem")};
   }
-  LFS_ASSIGN(const bool overrides, wants_overrides(config, layer, work));
-  if (overrides && !layer.override_mark) {
+  LFS_ASSIGN(const OverrideForm form, wanted_form(config, layer, work));
+  if (form != OverrideForm::None && !layer.override_mark) {
     // The layer must say so itself, or the next reader takes its owners for true.
-    const auto st = sys::stat_at({layer.root.get()});
+    const char* const name = override_stat_xattr(form);
+    const auto identity = root_identity(stack, layer);
     const auto marked =
-        !st ? Status(st.error())
-            : made.mark_layer(kOverrideStatXattr,
-                              format_override_stat({st->stx_uid, st->stx_gid, st->stx_mode, 0}));
+        !identity
+            ? Status(identity.error())
+            : made.mark_layer(
+                  name, format_override_stat({identity->uid, identity->gid, identity->mode, 0}));
     if (!marked) {
-      return Failure{"upper directory " + layer.path + ": cannot record owners in " +
-                     kOverrideStatXattr + ": " + describe(marked.error()) +
+      return Failure{"upper directory " + layer.path + ": cannot record owners in " + name + ": " +
+                     describe(marked.error()) +
                      "; use a filesystem with user attributes, or mount as root"};
     }
   }
-  return std::make_unique<WritableLayer>(index, std::move(work), *marks, overrides, durability);
+  return std::make_unique<WritableLayer>(index, std::move(work), *marks, form, durability);
 }
 
 Result<OpenedLayers, Failure> open_all(const MountConfig& config, std::vector<FreshWork>& fresh);
@@ -197,7 +226,7 @@ Result<OpenedLayers, Failure> open_all(const MountConfig& config, std::vector<Fr
   options.upper = config.read_only ? std::string() : config.upper;
   options.init = config.init;
   options.mountpoint = opened.mountpoint;
-  options.force_overrides = config.override_stat == MountConfig::OverrideStat::On;
+  options.forced_form = forced_form(config.override_stat);
   if (config.read_only && !config.upper.empty()) {
     // Shown like a lower then: nothing may change in it.
     options.lowers.insert(options.lowers.begin(), config.upper);

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include "layers/override_stat.h"
 #include "layers/sys/result.h"
 #include "layers/sys/syscalls.h"
 
@@ -20,9 +21,9 @@ struct Identity {
   dev_t rdev;
 };
 
-// Of the object `at`, whose attributes are `st`. `overrides`: its layer keeps owners and
-// modes in override_stat. A value that cannot be parsed is EINVAL: the inode's own owner
-// would be the wrong one.
-Result<Identity> read_identity(sys::At at, const struct statx& st, bool overrides);
+// Of the object `at`, whose attributes are `st`. `form`: how its layer keeps owners and
+// modes. A value that cannot be parsed is EINVAL: the inode's own owner would be the wrong
+// one.
+Result<Identity> read_identity(sys::At at, const struct statx& st, OverrideForm form);
 
 }  // namespace layerfs

@@ -31,18 +31,24 @@ Failure cannot_open(LayerRole role, const std::string& path, Errno error) {
   return {std::string(name.noun) + " " + path + ": " + describe(error) + "; " + name.remedy};
 }
 
-Result<bool> has_override_mark(int root) {
-  for (const char* name : {"user.containers.override_stat", "user.fuseoverlayfs.override_stat"}) {
-    LFS_ASSIGN(const auto value, sys::get_xattr({root}, name));
+// The form that the layer's root has the attribute of, or None. After the wanted one in the
+// order of fuse-overlayfs 1.16 (direct.c: direct_load_data_source).
+Result<OverrideForm> marked_form(int root, OverrideForm wanted) {
+  for (const OverrideForm form :
+       {wanted, OverrideForm::Security, OverrideForm::Containers, OverrideForm::FuseOverlayfs}) {
+    if (form == OverrideForm::None) {
+      continue;
+    }
+    LFS_ASSIGN(const auto value, sys::get_xattr({root}, override_stat_xattr(form)));
     if (value) {
-      return true;
+      return form;
     }
   }
-  return false;
+  return OverrideForm::None;
 }
 
 Result<Layer, Failure> open_layer(LayerRole role, unsigned number, const std::string& path,
-                                  bool force_overrides) {
+                                  OverrideForm forced) {
   auto root = sys::open_path(path, O_PATH | O_DIRECTORY);
   if (!root) {
     return cannot_open(role, path, root.error());
@@ -53,12 +59,12 @@ Result<Layer, Failure> open_layer(LayerRole role, unsigned number, const std::st
   }
   const auto st = sys::stat_at({root->get()});
   const auto identity = sys::fs_identity(root->get());
-  const auto overrides = has_override_mark(root->get());
-  if (!st || !identity || !overrides) {
+  const auto marked = marked_form(root->get(), forced);
+  if (!st || !identity || !marked) {
     return cannot_open(role, path,
                        !st         ? st.error()
                        : !identity ? identity.error()
-                                   : overrides.error());
+                                   : marked.error());
   }
   Layer layer{role,
               number,
@@ -66,8 +72,8 @@ Result<Layer, Failure> open_layer(LayerRole role, unsigned number, const std::st
               std::move(*root),
               sys::device_of(*st),
               identity->fsid,
-              *overrides || force_overrides,
-              *overrides};
+              *marked == OverrideForm::None ? forced : *marked,
+              *marked != OverrideForm::None};
   if (role == LayerRole::Lower) {
     auto clone = sys::clone_tree_read_only(layer.root.get());
     if (clone) {
@@ -221,7 +227,7 @@ Result<LayerStack, Failure> LayerStack::open(const StackOptions& options) {
   };
   const auto add_writable = [&](LayerRole role,
                                 const std::string& path) -> Result<LayerIndex, Failure> {
-    LFS_ASSIGN(Layer layer, open_layer(role, 0, path, options.force_overrides));
+    LFS_ASSIGN(Layer layer, open_layer(role, 0, path, options.forced_form));
     LFS_ASSIGN(Place place, place_of(role_name(role).noun, path, layer.root.get()));
     LFS_TRY(add_written(std::move(place)));
     stack.layers_.push_back(std::move(layer));
@@ -246,7 +252,7 @@ Result<LayerStack, Failure> LayerStack::open(const StackOptions& options) {
   }
   for (std::size_t i = 0; i < lowers.size(); ++i) {
     LFS_ASSIGN(Layer layer, open_layer(LayerRole::Lower, static_cast<unsigned>(i),
-                                       options.lowers[i], options.force_overrides));
+                                       options.lowers[i], options.forced_form));
     stack.layers_.push_back(std::move(layer));
   }
   return stack;

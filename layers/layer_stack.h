@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "layers/layer_path.h"
+#include "layers/override_stat.h"
 #include "layers/sys/result.h"
 #include "layers/sys/unique_fd.h"
 #include "whiteout/marks.h"
@@ -31,8 +32,8 @@ struct Layer {
   UniqueFd root;
   dev_t device;
   std::uint64_t fsid;
-  // Its objects may carry user.containers.override_stat.
-  bool overrides;
+  // How its objects may keep owner, mode and type.
+  OverrideForm override_form;
   // Its root says so.
   bool override_mark;
 };
@@ -52,8 +53,9 @@ struct StackOptions {
   std::string mountpoint;           // empty: the layers are only read
   // Work directories, which need not exist.
   std::vector<std::string> works;
-  // Believe override_stat in every layer, also where the layer's root has none.
-  bool force_overrides = false;
+  // Believe override_stat in every layer, also where the layer's root has none: of this form
+  // then, and of this where the root has several.
+  OverrideForm forced_form = OverrideForm::None;
 };
 
 class LayerStack {

@@ -6,6 +6,7 @@
 
 #include "layers/path_text.h"
 #include "layers/resolve.h"
+#include "layers/shown_xattrs.h"
 #include "layers/sys/bulk.h"
 #include "layers/sys/quiet_open.h"
 
@@ -41,7 +42,8 @@ Result<MergedView> MergedView::open(const LayerStack& stack, ViewRange range) {
     if (i == range.first) {
       view.root_.layer = i;
       LFS_ASSIGN(view.root_.st, sys::stat_at(root));
-      LFS_ASSIGN(view.root_.identity, read_identity(root, view.root_.st, stack.at(i).overrides));
+      LFS_ASSIGN(view.root_.identity,
+                 read_identity(root, view.root_.st, stack.at(i).override_form));
     }
     if (marks.opaque == Opaque::Yes) {
       break;
@@ -98,7 +100,7 @@ Result<ViewEntry> MergedView::entry(ViewDirectory& dir, std::string_view name, L
   }
   entry.st = *st;
   const Layer& provider = stack_->at(layer);
-  LFS_ASSIGN(entry.identity, read_identity(at, entry.st, provider.overrides));
+  LFS_ASSIGN(entry.identity, read_identity(at, entry.st, provider.override_form));
   if (entry.is_directory()) {
     LFS_ASSIGN(entry.sources, resolve_directory(*stack_, dir.sources(), name, layer, exists_below));
     if (entry.sources.empty()) {
@@ -116,7 +118,8 @@ Result<ViewEntry> MergedView::entry(ViewDirectory& dir, std::string_view name, L
       LFS_ASSIGN(entry.st, sys::stat_at(copy));
       entry.layer = range_.first;
       entry.links_are_all_names = false;
-      LFS_ASSIGN(entry.identity, read_identity(copy, entry.st, stack_->at(range_.first).overrides));
+      LFS_ASSIGN(entry.identity,
+                 read_identity(copy, entry.st, stack_->at(range_.first).override_form));
     }
   }
   return entry;
@@ -183,11 +186,12 @@ Result<const ViewObject::Xattrs*> ViewObject::xattrs() {
     Xattrs found;
     LFS_ASSIGN(const sys::At named, view_->at(*dir_, entry_));
     const sys::At at = own_ ? sys::At{own_.get()} : named;
-    for (const std::string& name : names_) {
+    const OverrideForm form = view_->stack().at(entry_.layer).override_form;
+    for (const std::string& name : shown_names(names_, form)) {
       if (!is_image_xattr(name)) {
         continue;
       }
-      LFS_ASSIGN(auto value, sys::get_xattr(at, name.c_str()));
+      LFS_ASSIGN(auto value, get_shown_xattr(at, form, name));
       if (!value) {
         return Errno(EIO);  // listed a moment ago
       }

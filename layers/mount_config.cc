@@ -13,7 +13,7 @@ using nlohmann::json;
 constexpr std::array<std::string_view, 3> kIoNames = {"auto", "passthrough", "cached"};
 constexpr std::array<std::string_view, 3> kWhiteoutNames = {"auto", "overlay", "oci"};
 constexpr std::array<std::string_view, 3> kXattrNames = {"auto", "trusted", "user"};
-constexpr std::array<std::string_view, 3> kOverrideStatNames = {"auto", "on", "off"};
+constexpr std::array<std::string_view, 4> kOverrideStatNames = {"auto", "on", "off", "security"};
 constexpr std::array<std::string_view, 3> kAllowOtherNames = {"auto", "yes", "no"};
 constexpr std::array<std::string_view, 5> kLogLevelNames = {"error", "warn", "info", "debug",
                                                             "trace"};

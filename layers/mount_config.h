@@ -24,7 +24,7 @@ struct MountConfig {
   enum class Io { Auto, Passthrough, Cached };
   enum class Whiteout { Auto, Overlay, Oci };
   enum class Xattr { Auto, Trusted, User };
-  enum class OverrideStat { Auto, On, Off };
+  enum class OverrideStat { Auto, On, Off, Security };
   // Auto: yes for root, and inside a user namespace with a direct mount.
   enum class AllowOther { Auto, Yes, No };
   enum class LogLevel { Error, Warn, Info, Debug, Trace };

@@ -107,6 +107,19 @@ std::string format_type(const OverrideStat& stat) {
 
 }  // namespace
 
+const char* override_stat_xattr(OverrideForm form) {
+  switch (form) {
+    case OverrideForm::FuseOverlayfs:
+      return "user.fuseoverlayfs.override_stat";
+    case OverrideForm::Security:
+      return "security.fuseoverlayfs.override_stat";
+    case OverrideForm::Containers:
+    case OverrideForm::None:
+      break;
+  }
+  return "user.containers.override_stat";
+}
+
 bool OverrideStat::has_type() const { return (mode & S_IFMT) != 0; }
 
 Result<OverrideStat> parse_override_stat(std::string_view value) {

@@ -15,10 +15,22 @@
 
 namespace layerfs {
 
-// What containers/storage and fuse-overlayfs write today.
-inline constexpr const char* kOverrideStatXattr = "user.containers.override_stat";
-// Older fuse-overlayfs: read, never written.
-inline constexpr const char* kOldOverrideStatXattr = "user.fuseoverlayfs.override_stat";
+// How a layer keeps them. fuse-overlayfs looks at the attribute of the layer's root, which
+// says how all objects of the layer are read.
+enum class OverrideForm {
+  None,
+  // user.containers.override_stat: containers/storage, and fuse-overlayfs' xattr_permissions=2.
+  // `security.` attributes are kept under other names (layers/shown_xattrs.h).
+  Containers,
+  // user.fuseoverlayfs.override_stat: xattr_permissions=2 before fuse-overlayfs 1.14, and since
+  // where a layer's root has it.
+  FuseOverlayfs,
+  // security.fuseoverlayfs.override_stat: xattr_permissions=1.
+  Security,
+};
+
+// The attribute of a form other than None.
+const char* override_stat_xattr(OverrideForm form);
 
 struct OverrideStat {
   uid_t uid = 0;

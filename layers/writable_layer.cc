@@ -6,6 +6,7 @@
 
 #include "layers/identity.h"
 #include "layers/override_stat.h"
+#include "layers/shown_xattrs.h"
 
 namespace layerfs {
 namespace {
@@ -15,11 +16,10 @@ std::string override_value(const Identity& identity) {
       OverrideStat{identity.uid, identity.gid, identity.mode, identity.rdev});
 }
 
-// Whether the attribute moves along with a copy. The ACLs are copied like the others;
+// Whether the shown attribute moves along with a copy. The ACLs are copied like the others;
 // what the kernel derives (selinux labels of the target) is not ours to set.
 bool is_copied_xattr(std::string_view name) {
-  return !is_internal_xattr(name) && name != "security.selinux" && name != "security.ima" &&
-         name != "security.evm";
+  return name != "security.selinux" && name != "security.ima" && name != "security.evm";
 }
 
 // Whether `at` refused an attribute because it is a special file, stored as such before the
@@ -35,11 +35,11 @@ bool is_true_special_file(sys::At at, Errno refusal) {
 }  // namespace
 
 Status WritableLayer::give_owner(sys::At self, const Identity& identity) {
-  if (!overrides_) {
+  if (!overrides()) {
     return sys::chown_at(self, identity.uid, identity.gid);
   }
   if (!S_ISLNK(identity.mode)) {
-    return sys::set_xattr(self, kOverrideStatXattr, override_value(identity));
+    return sys::set_xattr(self, override_stat_xattr(form_), override_value(identity));
   }
   // A symlink takes no user attributes: it has the owner that it really has. A caller whom
   // the user namespace does not map is EINVAL.
@@ -53,15 +53,15 @@ Status WritableLayer::give_mode(sys::At at, const Identity& identity) {
   if (S_ISLNK(identity.mode)) {
     return {};
   }
-  return sys::chmod_at(at, overrides_ ? usable_mode(identity.mode) : identity.mode & kPermissions);
+  return sys::chmod_at(at, overrides() ? usable_mode(identity.mode) : identity.mode & kPermissions);
 }
 
-WritableLayer::WritableLayer(LayerIndex index, Workdir workdir, MarkWriter marks, bool overrides,
+WritableLayer::WritableLayer(LayerIndex index, Workdir workdir, MarkWriter marks, OverrideForm form,
                              Durability durability)
     : index_(index),
       workdir_(std::move(workdir)),
       marks_(marks),
-      overrides_(overrides),
+      form_(form),
       durability_(durability) {
   struct statfs where {};
   may_lose_order_ = durability == Durability::Synced && ::fstatfs(workdir_.fd(), &where) == 0 &&
@@ -87,7 +87,7 @@ Result<Staged> WritableLayer::stage_new(const NewObject& object) {
     LFS_TRY(sys::symlink_at(object.symlink_target, at));
   } else if (S_ISREG(mode)) {
     LFS_ASSIGN(staged.fd, sys::open_at(at, O_RDWR | O_CREAT | O_EXCL, 0600));
-  } else if (overrides_) {
+  } else if (overrides()) {
     LFS_TRY(sys::mknod_at(at, S_IFREG | 0600, 0));
   } else {
     LFS_TRY(sys::mknod_at(at, (mode & S_IFMT) | 0600, object.identity.rdev));
@@ -105,7 +105,7 @@ Result<Staged> WritableLayer::stage_new(const NewObject& object) {
 }
 
 Status WritableLayer::give_acl(sys::At at, mode_t mode, const std::string& value) {
-  if (!overrides_) {
+  if (!overrides()) {
     return sys::set_xattr(at, kAclAccessXattr, value);
   }
   // It sets the stored mode, which must not take the file from the daemon.
@@ -115,20 +115,20 @@ Status WritableLayer::give_acl(sys::At at, mode_t mode, const std::string& value
 
 Status WritableLayer::copy_attributes(const CopySource& source, const Identity& identity,
                                       sys::At to) {
-  LFS_ASSIGN(const auto names, sys::list_xattrs(source.at));
+  LFS_ASSIGN(const auto names, list_shown_xattrs(source.at, source.form));
   for (const std::string& name : names) {
     if (!is_copied_xattr(name)) {
       continue;
     }
-    LFS_ASSIGN(const auto value, sys::get_xattr(source.at, name.c_str()));
+    LFS_ASSIGN(const auto value, get_shown_xattr(source.at, source.form, name));
     if (!value) {
       return Errno(EIO);  // listed a moment ago, and nobody may change a lower
     }
     const auto set = name == kAclAccessXattr ? give_acl(to, identity.mode, *value)
-                                             : sys::set_xattr(to, name.c_str(), *value);
+                                             : set_shown_xattr(to, form_, name, *value);
     // Where the process may not set security attributes the kernel would not have
     // honoured them for it either; anything else lost is wrong data.
-    const bool may_lack = name.starts_with("security.") && overrides_;
+    const bool may_lack = name.starts_with("security.") && overrides();
     // A layer without attributes could not take the file at all. Overlayfs leaves the same out
     // (Linux fs/overlayfs/copy_up.c: ovl_copy_xattr, ovl_must_copy_xattr).
     const bool cannot_have = !set && set.error().value() == EOPNOTSUPP && !marks_.has_xattrs() &&
@@ -167,7 +167,7 @@ Result<Staged> WritableLayer::stage_copy(const CopySource& source) {
   // Changing the owner drops set-id bits and security.capability, and setting an access
   // ACL changes the mode: owner, attributes, mode; times after everything.
   LFS_ASSIGN(const struct statx own, sys::stat_at(self));
-  if (overrides_ || own.stx_uid != identity.uid || own.stx_gid != identity.gid) {
+  if (overrides() || own.stx_uid != identity.uid || own.stx_gid != identity.gid) {
     LFS_TRY(give_owner(self, identity));
   }
   LFS_TRY(copy_attributes(source, identity, self));
@@ -191,23 +191,23 @@ Result<Staged> WritableLayer::stage_copy(const CopySource& source) {
 
 Status WritableLayer::set_owner(sys::At at, const Identity& old, uid_t uid, gid_t gid) {
   // A symlink takes no user attributes: it has the owner that it really has.
-  if (!overrides_ || S_ISLNK(old.mode)) {
+  if (!overrides() || S_ISLNK(old.mode)) {
     return sys::chown_at(at, uid, gid);
   }
   Identity identity = old;
   identity.uid = uid == static_cast<uid_t>(-1) ? old.uid : uid;
   identity.gid = gid == static_cast<gid_t>(-1) ? old.gid : gid;
-  const auto set = sys::set_xattr(at, kOverrideStatXattr, override_value(identity));
+  const auto set = sys::set_xattr(at, override_stat_xattr(form_), override_value(identity));
   return !set && is_true_special_file(at, set.error()) ? sys::chown_at(at, uid, gid) : set;
 }
 
 Status WritableLayer::set_mode(sys::At at, const Identity& old, mode_t mode) {
-  if (!overrides_) {
+  if (!overrides()) {
     return sys::chmod_at(at, mode & kPermissions);
   }
   Identity identity = old;
   identity.mode = (old.mode & S_IFMT) | (mode & kPermissions);
-  const auto set = sys::set_xattr(at, kOverrideStatXattr, override_value(identity));
+  const auto set = sys::set_xattr(at, override_stat_xattr(form_), override_value(identity));
   if (!set && is_true_special_file(at, set.error())) {
     return sys::chmod_at(at, mode & kPermissions);
   }
@@ -219,7 +219,7 @@ Status WritableLayer::set_access_acl(sys::At at, const Identity& old, const std:
                                      int flags, bool keep_set_group_id) {
   Identity identity = old;
   std::string stored = value;
-  if (overrides_) {
+  if (overrides()) {
     LFS_ASSIGN(const std::optional<mode_t> permissions, mode_of_acl(value));
     if (permissions) {
       identity.mode = (identity.mode & ~static_cast<mode_t>(0777)) | *permissions;
@@ -227,14 +227,14 @@ Status WritableLayer::set_access_acl(sys::At at, const Identity& old, const std:
     LFS_ASSIGN(stored, acl_with_mode(value, usable_mode(identity.mode)));
   }
   LFS_TRY(sys::set_xattr(at, kAclAccessXattr, stored, flags));
-  if (!overrides_) {
+  if (!overrides()) {
     LFS_ASSIGN(const struct statx st, sys::stat_at(at));
     identity.mode = st.stx_mode;
   }
   if (!keep_set_group_id) {
     identity.mode &= ~static_cast<mode_t>(S_ISGID);
   }
-  const bool changes = overrides_ || ((identity.mode ^ old.mode) & S_ISGID) != 0;
+  const bool changes = overrides() || ((identity.mode ^ old.mode) & S_ISGID) != 0;
   return changes ? set_mode(at, old, identity.mode) : Status();
 }
 

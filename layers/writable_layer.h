@@ -37,6 +37,7 @@ struct CopySource {
   std::uint64_t size;                // bytes of content to keep; less than st's for a truncation
   std::optional<Identity> identity;  // where override_stat or the like says otherwise
   std::optional<Origin> origin;
+  OverrideForm form = OverrideForm::None;  // of its layer
 };
 
 // An object built in work/, ready to be published.
@@ -48,15 +49,15 @@ struct Staged {
 
 class WritableLayer {
  public:
-  WritableLayer(LayerIndex index, Workdir workdir, MarkWriter marks, bool overrides,
+  WritableLayer(LayerIndex index, Workdir workdir, MarkWriter marks, OverrideForm form,
                 Durability durability);
 
   LayerIndex index() const { return index_; }
   Workdir& workdir() { return workdir_; }
   const MarkWriter& marks() const { return marks_; }
-  // Ownership and special files are kept in user.containers.override_stat, because the
-  // process may not set them.
-  bool overrides() const { return overrides_; }
+  // Ownership and special files are kept in attributes, because the process may not set them.
+  bool overrides() const { return form_ != OverrideForm::None; }
+  OverrideForm override_form() const { return form_; }
   bool is_volatile() const { return durability_ != Durability::Synced; }
   // Whether a power cut can leave a change and not one before it. btrfs has a log of single
   // objects, in which a rename of what was synced goes without the whiteout that it leaves, and
@@ -103,7 +104,7 @@ class WritableLayer {
   LayerIndex index_;
   Workdir workdir_;
   MarkWriter marks_;
-  bool overrides_;
+  OverrideForm form_;
   Durability durability_;
   bool may_lose_order_;
 };

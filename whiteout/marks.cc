@@ -14,6 +14,7 @@ namespace {
 constexpr std::string_view kTrustedPrefix = "trusted.overlay.";
 constexpr std::string_view kUserPrefix = "user.overlay.";
 constexpr std::string_view kFuseOverlayfsPrefix = "user.fuseoverlayfs.";
+constexpr std::string_view kFuseOverlayfsSecurityPrefix = "security.fuseoverlayfs.";
 constexpr std::string_view kContainersPrefix = "user.containers.override_";
 constexpr std::string_view kOriginSuffix = "layerfs.origin";
 
@@ -79,7 +80,8 @@ bool is_reserved_name(std::string_view name) { return name.starts_with(kWhiteout
 
 bool is_internal_xattr(std::string_view name) {
   return name.starts_with(kTrustedPrefix) || name.starts_with(kUserPrefix) ||
-         name.starts_with(kFuseOverlayfsPrefix) || name.starts_with(kContainersPrefix);
+         name.starts_with(kFuseOverlayfsPrefix) || name.starts_with(kFuseOverlayfsSecurityPrefix) ||
+         name.starts_with(kContainersPrefix);
 }
 
 bool is_whiteout_device(const struct statx& st) {

@@ -26,6 +26,7 @@ _layerfs() {
         *:--whiteout) choices='auto overlay oci' ;;
         mount:--xattr) choices='auto trusted user' ;;
         mount:--redirect | mount:--metacopy | mount:--index) choices='on off' ;;
+        mount:--override-stat) choices='auto on off security' ;;
         *:--override-stat) choices='auto on off' ;;
         commit:--compression) choices='gzip zstd none' ;;
         *:--progress) choices='bar plain json none' ;;

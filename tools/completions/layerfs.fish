@@ -31,7 +31,7 @@ complete -c layerfs -n $mount -l index -x -a 'on off' -d 'Keep hard links togeth
 complete -c layerfs -n $mount -l acl -d 'Honour POSIX ACLs'
 complete -c layerfs -n $mount -l no-acl -d 'Refuse POSIX ACLs'
 complete -c layerfs -n $mount -l static-nlink -d 'Report 1 link for every directory'
-complete -c layerfs -n $mount -l override-stat -x -a 'auto on off' -d 'Store owner and mode in an attribute'
+complete -c layerfs -n $mount -l override-stat -x -a 'auto on off security' -d 'Store owner and mode in an attribute'
 complete -c layerfs -n $mount -l squash-to-root -d 'Show everything as owned by 0:0'
 complete -c layerfs -n $mount -l squash-to-uid -x -d 'Show everything as owned by this user'
 complete -c layerfs -n $mount -l squash-to-gid -x -d 'Show everything as owned by this group'

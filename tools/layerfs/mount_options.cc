@@ -205,9 +205,9 @@ void MountOptions::define() {
   end_group("What is stored");
 
   choice({.name = "override-stat",
-          .value = "auto|on|off",
-          .help = "Store owner, mode and type in user.containers.override_stat (default: where "
-                  "they cannot be set)."},
+          .value = "auto|on|off|security",
+          .help = "Store owner, mode and type in user.containers.override_stat, or in "
+                  "security.fuseoverlayfs.override_stat (default: where they cannot be set)."},
          c.override_stat);
   flag({.name = "squash-to-root", .help = "Show everything as owned by 0:0."}, [&c](bool on) {
     c.squash_uid = on ? 0 : MountConfig::kNoSquash;

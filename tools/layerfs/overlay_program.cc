@@ -139,7 +139,7 @@ Outcome<std::optional<MountWord>> translate(const MountWord& word) {
     if (word.value != "0" && word.value != "1" && word.value != "2") {
       return usage_error("-o xattr_permissions: '" + word.value + "' is not one of 0, 1, 2");
     }
-    return as("override_stat", word.value == "0" ? "auto" : "on");
+    return as("override_stat", word.value == "0" ? "auto" : word.value == "1" ? "security" : "on");
   }
   return std::optional<MountWord>();
 }

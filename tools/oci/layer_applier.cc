@@ -13,6 +13,7 @@
 #include "layers/identity.h"
 #include "layers/merged_view.h"
 #include "layers/path_text.h"
+#include "layers/shown_xattrs.h"
 #include "layers/sys/syscalls.h"
 #include "tools/oci/zeros.h"
 
@@ -497,7 +498,7 @@ Fallible<void> LayerApplier::set_attributes(sys::At at, const std::string& path,
     }
   } else if (!is_link) {
     done = sys::set_xattr(
-        at, kOverrideStatXattr,
+        at, override_stat_xattr(OverrideForm::Containers),
         format_override_stat(OverrideStat{attributes.uid, attributes.gid, mode, attributes.rdev}));
   }
   if (!done) {
@@ -536,7 +537,8 @@ Fallible<void> LayerApplier::set_xattrs(sys::At at, const std::string& path,
       }
       value = std::move(*usable);
     }
-    const auto set = sys::set_xattr(at, name.c_str(), value);
+    const auto form = options_.override_stat ? OverrideForm::Containers : OverrideForm::None;
+    const auto set = set_shown_xattr(at, form, name, value);
     if (set) {
       continue;
     }

@@ -12,6 +12,7 @@
 #include "layers/change_walk.h"
 #include "layers/identity.h"
 #include "layers/path_text.h"
+#include "layers/shown_xattrs.h"
 #include "tools/oci/block_pool.h"
 #include "tools/oci/channel.h"
 #include "tools/oci/output_file.h"
@@ -242,7 +243,8 @@ Fallible<Squashed> fill(const MergedView& nothing, const MergedView& view, int o
     if (!top) {
       return unreadable("", top.error());
     }
-    const auto names = sys::list_xattrs({*top});
+    const OverrideForm form = view.stack().at(root.sources.front().layer).override_form;
+    const auto names = list_shown_xattrs({*top}, form);
     DirectoryAttributes attributes{
         root.identity.uid,
         root.identity.gid,
@@ -254,7 +256,7 @@ Fallible<Squashed> fill(const MergedView& nothing, const MergedView& view, int o
     }
     for (const std::string& name : *names) {
       if (is_image_xattr(name)) {
-        const auto value = sys::get_xattr({*top}, name.c_str());
+        const auto value = get_shown_xattr({*top}, form, name);
         if (!value) {
           return unreadable("", value.error());
         }

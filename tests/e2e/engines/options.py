@@ -42,7 +42,82 @@ CASES = (
      "1|unknown argument ignored: wobble|unknown argument ignored: colour=red"),
 )
 
+# Uppers as fuse-overlayfs 1.16 makes and reads them with xattr_permissions; in those of
+# user.containers.override_stat it has `security.` attributes under names of its own.
+SWITCHED = (
+    ("xattr_permissions=2",
+     "cp /bin/true m/f; capability m/f; names m/f; names u/f; remove m/f; names m/f; names u/f",
+     "security.capability|"
+     "user.containers.override_security.capability user.containers.override_stat||"
+     "user.containers.override_stat"),
+    ("xattr_permissions=2",
+     "again 'put u user.containers.override_stat 0:0:555; echo f > u/f; "
+     "put u/f user.containers.override_stat 7:8:100751; "
+     "capability u/f user.containers.override_security.capability; "
+     "put u/f user.containers.override_security.x x'; "
+     "stat -c '%u:%g %a %F' m m/f; names m/f; get m/f security.x; has_capability m/f; "
+     "echo more >> m/f; names m/f",
+     "0:0 555 directory|7:8 751 regular file|security.capability security.x|x|True|security.x"),
+    ("xattr_permissions=2",
+     "again 'put l1 user.containers.override_stat 0:9:711:dir; "
+     "put l1/one user.containers.override_stat 3:4:755:file; "
+     "capability l1/one user.containers.override_security.capability; "
+     "remove u user.containers.override_stat'; stat -c '%u:%g %a' m; has_capability m/one; "
+     "touch m/one; has_capability m/one; names u/one; stat -c %u:%g m/one",
+     "0:9 711|True|True|"
+     "user.containers.override_security.capability user.containers.override_stat|3:4"),
+    ("xattr_permissions=2",
+     "again 'put u user.fuseoverlayfs.override_stat 0:0:40755; echo f > u/f; "
+     "remove u user.containers.override_stat; "
+     "put u/f user.fuseoverlayfs.override_stat 7:8:100751'; "
+     "stat -c '%u:%g %a' m/f; chown 3:4 m/f; chmod 4640 m/f; stat -c '%u:%g %a' m/f; names u/f; "
+     "get u/f user.fuseoverlayfs.override_stat",
+     "7:8 751|3:4 4640|user.fuseoverlayfs.override_stat|3:4:4640:file"),
+)
+SWITCHED_AS = {
+    "root": (
+        ("xattr_permissions=1",
+         "echo f > m/f; chown 3:4 m/f; names m/f; names u; names u/f; "
+         "get u/f security.fuseoverlayfs.override_stat",
+         "|security.fuseoverlayfs.override_stat|security.fuseoverlayfs.override_stat|"
+         "3:4:0644:file"),
+        ("xattr_permissions=1",
+         "again 'put u security.fuseoverlayfs.override_stat 0:0:555; echo f > u/f; "
+         "put u/f security.fuseoverlayfs.override_stat 7:8:100751; capability u/f'; "
+         "stat -c '%u:%g %a' m m/f; names m/f",
+         "0:0 555|7:8 751|security.capability"),
+    ),
+    # Nor can fuse-overlayfs: such attributes are the first user namespace's.
+    "user": (
+        ("xattr_permissions=1", "",
+         "layerfs-overlay: upper directory $PWD/u: cannot record owners in "
+         "security.fuseoverlayfs.override_stat: Operation not permitted; use a filesystem with "
+         "user attributes, or mount as root"),
+    ),
+}
+
 PRELUDE = r"""
+# put FILE NAME VALUE, get FILE NAME, remove FILE NAME, names FILE, capability FILE NAME,
+# has_capability FILE
+x() { python3 -c '
+import os, sys
+call, path, name, value, *_ = *sys.argv[1:], "", ""
+name = name or "security.capability"
+cap = bytes.fromhex("0100000200200000" + 12 * "00")
+if call == "put": os.setxattr(path, name, value.encode())
+elif call == "get": print(os.getxattr(path, name).decode())
+elif call == "remove": os.removexattr(path, name)
+elif call == "capability": os.setxattr(path, name, cap)
+elif call == "has_capability": print(os.getxattr(path, name) == cap)
+else: print(*sorted(n for n in os.listxattr(path) if "overlay.l" not in n and "selinux" not in n))
+' "$@"; }
+put() { x put "$@"; }
+get() { x get "$@"; }
+remove() { x remove "$@"; }
+names() { x names "$@"; }
+capability() { x capability "$@"; }
+has_capability() { x has_capability "$@"; }
+again() { umount m; flock w true; eval "$1"; mounts || cat err; }
 flags() { awk -v m="$PWD/m" '$2 == m { sub(/,user_id=.*/, "", $4); print $4 }' /proc/self/mounts; }
 touch() { command touch "$@" 2>err2 || sed 's/.*: //' err2; }
 rename() { python3 -c '
@@ -91,12 +166,12 @@ def each_option_has_its_effect(ground, storage):
     inside = (["unshare", "--map-root-user", "--map-auto", "--mount"] if ground.caller == "user"
               else [])
     wrong = []
-    for words, script, expected in CASES:
+    for words, script, expected in (*CASES, *SWITCHED, *SWITCHED_AS[ground.caller]):
         done = subprocess.run(
             [*ground.become, *inside, "sh", "-c", PRELUDE + 'try "$@"', "sh", words, script],
             cwd=place, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
             env={**ground.environment, "PROGRAM": str(storage.mount_program)}, check=False)
-        seen = done.stdout.rstrip("\n").replace("\n", "|")
+        seen = done.stdout.rstrip("\n").replace("\n", "|").replace(str(place), "$PWD")
         if seen != expected:
             wrong.append(f"{words!r}, {script}: {seen!r}, not {expected!r} {done.stderr}")
     if wrong:

@@ -57,7 +57,7 @@ TEST_CASE(
     const auto st = sys::stat_at({stack->at(i).root.get()});
     REQUIRE(st);
     CHECK(st->stx_ino == stat_of(paths[i]).st_ino);
-    CHECK_FALSE(stack->at(i).overrides);
+    CHECK(stack->at(i).override_form == OverrideForm::None);
   }
 }
 
@@ -252,21 +252,21 @@ TEST_CASE("layer stack: a lower's descriptor does not let even root write to it"
 
 TEST_CASE("layer stack: layers whose root says so carry owners in attributes, or all if forced") {
   const LayerDirs dirs(2);
-  const char* const name =
-      GENERATE("user.containers.override_stat", "user.fuseoverlayfs.override_stat");
+  const OverrideForm form =
+      GENERATE(OverrideForm::Containers, OverrideForm::FuseOverlayfs, OverrideForm::Security);
   const UniqueFd lower(::open(dirs.lower(1).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  REQUIRE(sys::set_xattr({lower.get()}, name, "0:0:755").ok());
+  REQUIRE(sys::set_xattr({lower.get()}, override_stat_xattr(form), "0:0:755").ok());
   StackOptions options = options_of(dirs, 2);
   auto stack = LayerStack::open(options);
   REQUIRE(stack);
   for (LayerIndex i = 0; i < 4; ++i) {
-    CHECK(stack->at(i).overrides == (i == 3));
+    CHECK(stack->at(i).override_form == (i == 3 ? form : OverrideForm::None));
   }
-  options.force_overrides = true;
+  options.forced_form = OverrideForm::Containers;
   stack = LayerStack::open(options);
   REQUIRE(stack);
   for (LayerIndex i = 0; i < 4; ++i) {
-    CHECK(stack->at(i).overrides);
+    CHECK(stack->at(i).override_form == (i == 3 ? form : OverrideForm::Containers));
   }
 }
 

@@ -38,15 +38,16 @@ struct Fixture {
     REQUIRE(stack);
     auto work = Workdir::open(dirs.work(), stack->at(0), durability);
     REQUIRE(work);
-    layer = std::make_unique<WritableLayer>(LayerIndex{0}, std::move(*work),
-                                            MarkWriter(form, XattrNamespace::User, true),
-                                            owners == Owners::InAttributes, durability);
+    layer = std::make_unique<WritableLayer>(
+        LayerIndex{0}, std::move(*work), MarkWriter(form, XattrNamespace::User, true),
+        owners == Owners::InAttributes ? OverrideForm::Containers : OverrideForm::None, durability);
   }
   // A copy of the lower object `name` with all its content.
   CopySource source(const char* name, int data_fd = -1) const {
     const auto st = sys::stat_at({lower.get(), name});
     REQUIRE(st);
-    CopySource source{{lower.get(), name}, *st, data_fd, CopyContent::All, st->stx_size, {}, {}};
+    CopySource source{{lower.get(), name}, *st, data_fd, CopyContent::All,
+                      st->stx_size,        {},  {},      OverrideForm::None};
     return source;
   }
   UniqueFd data(const char* name) const {
@@ -124,7 +125,7 @@ TEST_CASE("stage_new: with owners in attributes nothing privileged is made, all 
   CHECK((st.st_mode & S_IFMT) == (S_ISDIR(mode) ? S_IFDIR : S_IFREG));
   // The daemon can use it whatever its shown mode; no set-id bit is real.
   CHECK((st.st_mode & 07777) == 0711);
-  const auto value = xattr(path, kOverrideStatXattr);
+  const auto value = xattr(path, override_stat_xattr(OverrideForm::Containers));
   REQUIRE(value);
   const auto parsed = parse_override_stat(*value);
   REQUIRE(parsed);
@@ -310,8 +311,8 @@ TEST_CASE("set_owner and set_mode: with owners in attributes both are kept there
   const sys::At at{f.upper.get(), "o"};
   // Which set-id bits a chown leaves is decided by who asks, not here.
   REQUIRE(f.layer->set_owner(at, {0, 0, S_IFREG | 06755, 0}, 1000, static_cast<gid_t>(-1)).ok());
-  CHECK(xattr(path, kOverrideStatXattr) == "1000:0:6755:file");
+  CHECK(xattr(path, override_stat_xattr(OverrideForm::Containers)) == "1000:0:6755:file");
   REQUIRE(f.layer->set_mode(at, {1000, 0, S_IFREG | 06755, 0}, 0444).ok());
-  CHECK(xattr(path, kOverrideStatXattr) == "1000:0:0444:file");
+  CHECK(xattr(path, override_stat_xattr(OverrideForm::Containers)) == "1000:0:0444:file");
   CHECK((stat_of(path).st_mode & 07777) == 0644);
 }

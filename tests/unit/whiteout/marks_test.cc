@@ -76,7 +76,8 @@ TEST_CASE("attributes of marks are internal, and only they") {
   for (const char* name : {"trusted.overlay.opaque", "trusted.overlay.", "user.overlay.redirect",
                            "trusted.overlay.layerfs.origin", "trusted.overlay.overlay.opaque",
                            "user.fuseoverlayfs.opaque", "user.fuseoverlayfs.override_stat",
-                           "user.containers.override_stat", "user.containers.override_x"}) {
+                           "security.fuseoverlayfs.override_stat", "user.containers.override_stat",
+                           "user.containers.override_x"}) {
     CAPTURE(name);
     CHECK(is_internal_xattr(name));
   }

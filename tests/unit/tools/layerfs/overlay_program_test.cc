@@ -72,6 +72,8 @@ TEST_CASE("fuse-overlayfs: every option of its own is understood") {
   CHECK(ran.config->allow_other == MountConfig::AllowOther::Yes);
   CHECK(ran.config->mountpoint == "/m");
   CHECK(run({"-o", "lowerdir=l,squash_to_uid=7,squash_to_gid=8", "/m"}).config->squash_uid == 7);
+  CHECK(run({"-o", "lowerdir=l,xattr_permissions=1", "/m"}).config->override_stat ==
+        MountConfig::OverrideStat::Security);
 }
 
 TEST_CASE("fuse-overlayfs: no devices and no access times, unless the options say otherwise") {

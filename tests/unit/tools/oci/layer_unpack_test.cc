@@ -386,7 +386,8 @@ TEST_CASE("unpack: with override_stat owners, modes and devices are kept in the 
   INFO((done ? "" : done.error().message));
   REQUIRE(done);
   char value[64] = {};
-  CHECK(::getxattr(target.in("dev").c_str(), kOverrideStatXattr, value, sizeof value) > 0);
+  CHECK(::getxattr(target.in("dev").c_str(), override_stat_xattr(OverrideForm::Containers), value,
+                   sizeof value) > 0);
   CHECK(std::string(value) == "0:0:0644:char-1-3");
   CHECK(S_ISREG(stat_of(target.in("dev")).st_mode));
   CHECK((stat_of(target.in("d")).st_mode & 0700) == 0700);
