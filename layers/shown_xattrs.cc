@@ -73,7 +73,10 @@ Status set_shown_xattr(sys::At at, OverrideForm form, const std::string& name,
     }
     flags = plain ? 0 : flags;
   }
-  return sys::set_xattr(at, stored.c_str(), value, flags);
+  const auto set = sys::set_xattr(at, stored.c_str(), value, flags);
+  // Symlinks and special files take no user attributes (xattr(7)).
+  return !set && set.error().value() == EPERM ? sys::set_xattr(at, name.c_str(), value, flags)
+                                              : set;
 }
 
 Status remove_shown_xattr(sys::At at, OverrideForm form, const std::string& name) {
