@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #include "layers/sys/syscalls.h"
@@ -90,7 +91,13 @@ bool serve_init(FuseContext& context) {
 
 void serve_requests(FuseContext& context, ReaderPool& pool) {
   using Clock = std::chrono::steady_clock;
-  ignore(sys::unshare_fs_attributes(), "the mount was refused if it cannot be had");
+  // Without it each request's umask would be everybody's. Only memory can be missing.
+  while (!sys::unshare_fs_attributes()) {
+    if (fuse_session_exited(context.session) != 0) {
+      return;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
   Buffer buffer;
   while (fuse_session_exited(context.session) == 0 && pool.begin_wait()) {
     const Clock::time_point begin = Clock::now();

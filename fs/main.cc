@@ -1,7 +1,6 @@
 // layerfsd: serves one mount. Started by `layerfs mount`, which gives it the
 // configuration on one descriptor and waits for its word on another.
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -9,19 +8,11 @@
 #include <string>
 #include <string_view>
 
-#include <nlohmann/json.hpp>
-
-#include "fs/logging.h"
-#include "fs/session.h"
-#include "layers/sys/resident.h"
+#include "fs/serve.h"
 
 namespace {
 
-using layerfs::Failure;
 using layerfs::UniqueFd;
-
-// What reading the configuration and the first nodes take.
-constexpr std::size_t kStartHeap = 120 * 1024;
 
 struct Descriptors {
   int config = -1;
@@ -58,62 +49,16 @@ std::string read_all(int fd) {
   }
 }
 
-// Whether somebody still listens.
-bool report(UniqueFd& status, const nlohmann::json& line) {
-  const std::string text =
-      line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  const bool heard = status && ::write(status.get(), text.data(), text.size()) >= 0;
-  status.reset();
-  return heard;
-}
-
-// Only when the mount answers, so that errors before it are seen.
-void drop_stdio() {
-  const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  for (int fd = 0; fd <= 2; ++fd) {
-    ::dup2(null.get(), fd);
-  }
-}
-
 int run(UniqueFd config_fd, UniqueFd status) {
   std::string why;
   const auto config = layerfs::parse_mount_config(read_all(config_fd.get()), why);
   config_fd.reset();
-  const auto fail = [&](const std::string& message) {
-    report(status, {{"ok", false}, {"message", message}});
-    return 1;
-  };
   if (!config) {
-    return fail("layerfsd got a configuration it does not understand: " + why +
-                "; install layerfs and layerfsd of one version");
+    return layerfs::refuse_to_serve(std::move(status),
+                                    "layerfsd got a configuration it does not understand: " + why +
+                                        "; install layerfs and layerfsd of one version");
   }
-  if (!config->foreground) {
-    // What started this process ends or wants it as a child: a fork would only cost time.
-    ::setsid();
-  }
-  if (const auto logging = layerfs::start_logging(*config); !logging) {
-    return fail(logging.error().message);
-  }
-  ::umask(0);
-  auto session = layerfs::Session::mount(*config);
-  if (!session) {
-    return fail(session.error().message);
-  }
-  if (::chdir("/") != 0) {
-    return fail("cannot leave the working directory");
-  }
-  const auto ended = (*session)->run([&] {
-    if (!config->foreground) {
-      drop_stdio();
-    }
-    return report(status, {{"ok", true}, {"pid", ::getpid()}});
-  });
-  if (!ended) {
-    report(status, {{"ok", false}, {"message", ended.error().message}});
-    layerfs::log_error(ended.error().message);
-    return 1;
-  }
-  return 0;
+  return layerfs::serve_mount(*config, std::move(status));
 }
 
 }  // namespace
@@ -131,7 +76,5 @@ int main(int argc, char** argv) {
   }
   ::fcntl(fds.config, F_SETFD, FD_CLOEXEC);
   ::fcntl(fds.status, F_SETFD, FD_CLOEXEC);
-  layerfs::sys::map_code();
-  layerfs::sys::populate_heap(kStartHeap);
   return run(UniqueFd(fds.config), UniqueFd(fds.status));
 }

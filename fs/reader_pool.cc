@@ -8,7 +8,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kLook{1};
 // The watcher of a connection that was quiet for so long sleeps until the next request.
-constexpr unsigned kQuietLooks = 100;
+constexpr unsigned kQuietLooks = 16;
 
 // A request that was there so soon had been queued while its thread was busy.
 constexpr microseconds kQueued{3};
@@ -19,13 +19,16 @@ constexpr unsigned kFewQueued = 8;
 
 }  // namespace
 
-ReaderPool::ReaderPool(unsigned threads) : threads_(threads) {
+ReaderPool::ReaderPool(unsigned threads, unsigned have, StartThread start)
+    : threads_(threads), start_(std::move(start)), have_(have) {
   if (threads_ > 1) {
     watching_ = std::thread([this] { watch(); });
   }
 }
 
-ReaderPool::~ReaderPool() {
+ReaderPool::~ReaderPool() { end(); }
+
+void ReaderPool::end() {
   close();
   if (watching_.joinable()) {
     watching_.join();
@@ -91,12 +94,34 @@ void ReaderPool::adapt(const Arrival& arrival) {
 void ReaderPool::unpark_one() {
   const std::lock_guard lock(mutex_);
   if (parked_ == 0) {
-    return;  // all are serving; the first to be done will wait
+    // All are serving: the first to be done will wait, or the one that is started.
+    missing_ = have_ < threads_;
+    if (missing_) {
+      watcher_.notify_one();
+    }
+    return;
   }
   --parked_;
   ++called_;
   waiting_.fetch_add(1);
   unparked_.notify_one();
+}
+
+void ReaderPool::expect_more() {
+  const std::lock_guard lock(mutex_);
+  missing_ = have_ < threads_;
+  watcher_.notify_one();
+}
+
+void ReaderPool::start_missing(std::unique_lock<std::mutex>& lock) {
+  missing_ = false;
+  if (have_ < threads_) {
+    ++have_;
+    lock.unlock();
+    const bool started = start_();
+    lock.lock();
+    have_ -= started ? 0 : 1;
+  }
 }
 
 void ReaderPool::close() {
@@ -111,6 +136,10 @@ void ReaderPool::watch() {
   unsigned quiet = 0;
   std::unique_lock lock(mutex_);
   while (!closed_.load()) {
+    if (missing_) {
+      start_missing(lock);
+      continue;
+    }
     watcher_.wait_for(lock, kLook);
     const std::uint64_t received = received_.load();
     if (received != seen) {
@@ -123,7 +152,8 @@ void ReaderPool::watch() {
     } else if (++quiet >= kQuietLooks) {
       watcher_sleeps_.store(true);
       if (received_.load() == seen) {
-        watcher_.wait(lock, [this] { return closed_.load() || !watcher_sleeps_.load(); });
+        watcher_.wait(lock,
+                      [this] { return closed_.load() || missing_ || !watcher_sleeps_.load(); });
       }
       watcher_sleeps_.store(false);
       quiet = 0;

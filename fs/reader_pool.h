@@ -6,13 +6,15 @@
 // serves what it receives itself; the others are parked. Nobody may wait for long behind a
 // request that takes its time, nor a request for one that is behind it (INTERRUPT, or what
 // the kernel asks while it holds up an answer): a watcher looks once a millisecond, and where
-// nobody waits and nothing was received since, unparks one more.
+// nobody waits and nothing was received since, unparks one more. Most connections never need
+// more than two, so the others are started when they are needed.
 #pragma once
 
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <thread>
 
@@ -30,8 +32,15 @@ class ReaderPool {
     bool slow;
   };
 
+  // Starts a thread that calls begin_wait(). False: it could not, and is asked again.
+  using StartThread = std::function<bool()>;
+
   // `threads`, at least 1, call begin_wait().
-  explicit ReaderPool(unsigned threads);
+  explicit ReaderPool(unsigned threads) : ReaderPool(threads, threads, nullptr) {}
+  // `have` of them, at least 1, without being asked; the others are started by the watcher,
+  // whose filesystem attributes and credentials nobody changes, so that they inherit none of
+  // a request's.
+  ReaderPool(unsigned threads, unsigned have, StartThread start);
   ~ReaderPool();
   ReaderPool(const ReaderPool&) = delete;
   ReaderPool& operator=(const ReaderPool&) = delete;
@@ -42,6 +51,11 @@ class ReaderPool {
   void end_wait(const Arrival& arrival);
   // The connection ended: no begin_wait() succeeds any more.
   void close();
+  // close(), and no thread is started any more once this returns.
+  void end();
+
+  // One more thread may be needed soon.
+  void expect_more();
 
   // Threads that wait for a request or are about to.
   unsigned waiting() const { return waiting_.load(std::memory_order_relaxed); }
@@ -50,8 +64,10 @@ class ReaderPool {
   void unpark_one();
   void adapt(const Arrival& arrival);
   void watch();
+  void start_missing(std::unique_lock<std::mutex>& lock);
 
   const unsigned threads_;
+  const StartThread start_;
   std::atomic<unsigned> waiting_{0};
   // How many should wait, between 1 and threads_. Approximate, as are the two counts that
   // change it: a lost update costs time, not a request.
@@ -68,6 +84,8 @@ class ReaderPool {
   std::condition_variable watcher_;
   unsigned parked_ = 0;  // but for those already called
   unsigned called_ = 0;
+  unsigned have_;
+  bool missing_ = false;  // the watcher is to start a thread
   std::atomic<bool> closed_{false};
   std::thread watching_;
 };

@@ -10,8 +10,10 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -168,13 +170,19 @@ struct Session::State {
   FuseSessionPtr session;
   unsigned threads = 0;
 
-  std::mutex mutex;
-  bool over = false;
+  std::atomic<bool> over = false;
   bool in_use = false;  // whoever asked for the mount knows that it is there
+
+  std::mutex mutex;
+  std::vector<std::thread> workers;
 
   // Negotiates with the kernel; what was wanted explicitly and cannot be had is a failure.
   Result<void, Failure> begin(HeldStderr& held);
-  void serve(ReaderPool& pool);
+  // One more thread that serves. `runner` is told with SIGTERM that the connection has ended.
+  bool start_worker(ReaderPool& pool, pthread_t runner);
+  void serve(ReaderPool& pool, pthread_t runner);
+  // Takes the signals of the process until the connection has ended.
+  void wait_for_end(const sigset_t& signals);
   dev_t device() const;
 };
 
@@ -243,13 +251,48 @@ dev_t Session::State::device() const {
   return sys::device_of(st);
 }
 
-void Session::State::serve(ReaderPool& pool) {
-  serve_requests(*context, pool);
+bool Session::State::start_worker(ReaderPool& pool, pthread_t runner) {
   const std::lock_guard lock(mutex);
-  over = true;
+  try {
+    workers.emplace_back([this, &pool, runner] { serve(pool, runner); });
+  } catch (const std::system_error& error) {
+    spdlog::warn("cannot start a thread: {}", error.code().message());
+    return false;
+  }
+  return true;
 }
 
-Result<void, Failure> Session::run(const std::function<bool()>& on_ready) {
+void Session::State::serve(ReaderPool& pool, pthread_t runner) {
+  serve_requests(*context, pool);
+  if (!over.exchange(true)) {
+    pthread_kill(runner, SIGTERM);
+  }
+}
+
+void Session::State::wait_for_end(const sigset_t& signals) {
+  bool asked = false;
+  for (;;) {
+    int signal = 0;
+    if (sigwait(&signals, &signal) != 0) {
+      continue;
+    }
+    if (over.load()) {
+      return;
+    }
+    if (signal == SIGUSR1) {
+      // fuse-overlayfs' question; without an answer it would end the mount.
+      spdlog::info("nodes: {}", layers.fs->node_usage().nodes);
+      continue;
+    }
+    if (asked) {
+      ::_exit(128 + signal);  // asked twice: give up on whoever still uses the mount
+    }
+    asked = true;
+    unmount(layers.mountpoint);
+  }
+}
+
+Result<void, Failure> Session::run(const std::function<bool(dev_t)>& on_ready) {
   State& state = *state_;
   if (const auto own = sys::unshare_fs_attributes(); !own) {
     return Failure{"cannot give threads a umask of their own: " + describe(own.error()) +
@@ -269,15 +312,16 @@ Result<void, Failure> Session::run(const std::function<bool()>& on_ready) {
   ::signal(SIGPIPE, SIG_IGN);
 
   std::optional<NodeBound> bound(std::in_place, *state.layers.fs, state.session.get());
-  ReaderPool pool(state.threads);
-  std::vector<std::thread> workers;
-  for (unsigned i = 0; i < state.threads; ++i) {
-    workers.emplace_back([&state, &pool] { state.serve(pool); });
+  const pthread_t runner = ::pthread_self();
+  ReaderPool pool(state.threads, 1, [&] { return state.start_worker(pool, runner); });
+  if (!state.start_worker(pool, runner)) {
+    return Failure{"a thread is needed; allow more processes (ulimit -u, pids.max)"};
   }
+  const dev_t device = state.device();
   const ControlState control{state.config, state.layers, *state.context, state.threads,
                              std::chrono::steady_clock::now()};
   auto socket = ControlSocket::open(
-      state.device(),
+      device,
       {[&control](const std::string& request) { return run_control_command(control, request); },
        is_freeze, [&control](ControlPeer& peer) { talk_freeze(control, peer); },
        freeze_is_taken()});
@@ -293,7 +337,7 @@ Result<void, Failure> Session::run(const std::function<bool()>& on_ready) {
                context.settings.io == IoMode::Passthrough ? "passthrough" : "cached",
                fuse_pkgversion(), context.proto_major, context.proto_minor,
                state.layers.form == WhiteoutForm::Overlay ? "overlay" : "oci", state.threads);
-  state.in_use = on_ready();
+  state.in_use = on_ready(device);
   if (!state.in_use) {
     unmount(state.layers.mountpoint);
   }
@@ -302,36 +346,13 @@ Result<void, Failure> Session::run(const std::function<bool()>& on_ready) {
   spdlog::info("privileges: {}; {}", fmt::join(held.capabilities, ","),
                held.no_new_privileges ? "no_new_privs" : "without no_new_privs, for fusermount3");
 
-  std::thread waiter([&state, &signals] {
-    bool asked = false;
-    for (;;) {
-      int signal = 0;
-      if (sigwait(&signals, &signal) != 0) {
-        continue;
-      }
-      {
-        const std::lock_guard lock(state.mutex);
-        if (state.over) {
-          return;
-        }
-      }
-      if (signal == SIGUSR1) {
-        // fuse-overlayfs' question; without an answer it would end the mount.
-        spdlog::info("nodes: {}", state.layers.fs->node_usage().nodes);
-        continue;
-      }
-      if (asked) {
-        ::_exit(128 + signal);  // asked twice: give up on whoever still uses the mount
-      }
-      asked = true;
-      unmount(state.layers.mountpoint);
-    }
-  });
-  for (std::thread& worker : workers) {
+  // Nobody may be kept waiting for a thread that cannot be had any more.
+  pool.expect_more();
+  state.wait_for_end(signals);
+  pool.end();
+  for (std::thread& worker : state.workers) {
     worker.join();
   }
-  pthread_kill(waiter.native_handle(), SIGTERM);
-  waiter.join();
   bound.reset();
   if (socket) {
     // The device number is free for the next mount, whose daemon needs the name.

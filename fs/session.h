@@ -1,6 +1,8 @@
 // One mount from its configuration to its end.
 #pragma once
 
+#include <sys/types.h>
+
 #include <functional>
 #include <memory>
 #include <string>
@@ -20,9 +22,9 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   // Serves until the mount is gone: unmounted, or after SIGINT or SIGTERM. `on_ready` is
-  // called once the mount answers and can be asked for its statistics; false from it
-  // (nobody waits for the mount) unmounts.
-  Result<void, Failure> run(const std::function<bool()>& on_ready);
+  // called with the mount's device once it answers and can be asked for its statistics; false
+  // from it (nobody waits for the mount) unmounts.
+  Result<void, Failure> run(const std::function<bool(dev_t)>& on_ready);
 
  private:
   struct State;

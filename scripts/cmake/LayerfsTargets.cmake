@@ -22,12 +22,12 @@ function(layerfs_add_program name)
   target_link_libraries(${name} PRIVATE ${ARG_LINK} layerfs_options)
 endfunction()
 
-# layerfs_start_fast(NAME [WHOLE source]): for a program that is started for each mount. Most of
+# layerfs_start_fast(NAME [WHOLE]): for a program that is started for each mount. Most of
 # such a start is page faults, of which each shared library costs some ten and libstdc++ fifty.
-# WHOLE: without any shared library, libc too, where libfuse is none; `source` has the
-# __wrap_dlopen for what libfuse would load.
+# WHOLE: without any shared library, libc too, where libfuse is none; fs/no_modules.cc has the
+# dlopen for what libfuse would load.
 function(layerfs_start_fast name)
-  cmake_parse_arguments(ARG "" "WHOLE" "" ${ARGN})
+  cmake_parse_arguments(ARG "WHOLE" "" "" ${ARGN})
   # Relocations of a PIE in a few pages instead of forty (glibc 2.36, binutils 2.38).
   target_link_options(${name} PRIVATE -Wl,--as-needed,-z,pack-relative-relocs)
   # A sanitizer's library must come before the C++ library.
@@ -39,7 +39,7 @@ function(layerfs_start_fast name)
     # Of the property CMake would make -pie, which takes -static-pie back.
     set_property(TARGET ${name} PROPERTY POSITION_INDEPENDENT_CODE)
     target_compile_options(${name} PRIVATE -fPIE)
-    target_sources(${name} PRIVATE ${ARG_WHOLE})
+    target_sources(${name} PRIVATE "${PROJECT_SOURCE_DIR}/fs/no_modules.cc")
     target_link_options(${name} PRIVATE -static-pie -Wl,--wrap=dlopen)
   else()
     target_link_options(${name} PRIVATE -static-libstdc++ -static-libgcc)

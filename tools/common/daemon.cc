@@ -18,6 +18,7 @@
 #include <optional>
 
 #include "layers/sys/bulk.h"
+#include "layers/sys/syscalls.h"
 #include "layers/sys/unique_fd.h"
 #include "tools/common/mount_table.h"
 #include "tools/common/process.h"
@@ -126,47 +127,51 @@ std::string how_it_ended(pid_t pid) {
   return describe_wait_status(status);
 }
 
-Outcome<void> understand(const Word& word, pid_t pid) {
+// The device of the mount.
+Outcome<dev_t> understand(const Word& word, pid_t pid) {
   if (word.interrupted != 0) {
     return failed(std::string("interrupted by ") + ::sigabbrev_np(word.interrupted) +
                   " before the mount answered; nothing is mounted");
   }
   if (word.line.empty()) {
-    return failed("layerfsd " + how_it_ended(pid) +
+    return failed("the daemon " + how_it_ended(pid) +
                   " before the mount answered; try again with --foreground --log-level debug");
   }
   const auto document = nlohmann::json::parse(word.line, nullptr, /*allow_exceptions=*/false);
-  if (!document.is_object() || !document.contains("ok") || !document["ok"].is_boolean()) {
-    return failed(
-        "layerfsd gave no status that this layerfs understands; are both of one version?");
+  const bool understood =
+      document.is_object() && document.contains("ok") && document["ok"].is_boolean();
+  if (understood && document["ok"].get<bool>()) {
+    if (const auto device = document.find("device");
+        device != document.end() && device->is_number_unsigned()) {
+      return device->get<dev_t>();
+    }
+  } else if (understood) {
+    const auto message = document.find("message");
+    return failed(message != document.end() && message->is_string()
+                      ? message->get<std::string>()
+                      : std::string("the daemon failed without saying why"));
   }
-  if (document["ok"].get<bool>()) {
-    return {};
-  }
-  const auto message = document.find("message");
-  return failed(message != document.end() && message->is_string()
-                    ? message->get<std::string>()
-                    : std::string("layerfsd failed without saying why"));
+  return failed("layerfsd gave no status that this layerfs understands; are both of one version?");
 }
 
-// The kernel shows a new layerfs at the mount point, and it answers.
-Outcome<void> check_mounted(const std::string& mountpoint, std::optional<std::uint64_t> before) {
-  LFS_ASSIGN(const Located now, locate(mountpoint, LastComponent::Follow));
-  if (!now.is_mount_point || !is_layerfs(now.mount) || now.mount.id == before) {
+// The kernel shows the daemon's mount at the mount point, and it answers.
+Outcome<void> check_mounted(const std::string& mountpoint, dev_t device) {
+  struct statx st {};
+  if (::statx(AT_FDCWD, mountpoint.c_str(), 0, STATX_BASIC_STATS, &st) < 0) {
+    return failed("'" + mountpoint + "': mounted, but does not answer: " + describe(Errno::last()));
+  }
+  if (sys::device_of(st) != device) {
     return failed("'" + mountpoint +
                   "': the daemon is ready, but the kernel shows no layerfs mounted there");
-  }
-  struct statx unused {};
-  if (::statx(AT_FDCWD, mountpoint.c_str(), 0, STATX_BASIC_STATS, &unused) < 0) {
-    return failed("'" + mountpoint + "': mounted, but does not answer: " + describe(Errno::last()));
   }
   return {};
 }
 
 // What is mounted at the mount point now and was not before.
-void remove_new_mount(const std::string& mountpoint, std::optional<std::uint64_t> before) {
+void remove_new_mount(const std::string& mountpoint, const std::optional<MountAt>& before) {
   const auto now = locate(mountpoint, LastComponent::Follow);
-  if (now && now->is_mount_point && is_layerfs(now->mount) && now->mount.id != before) {
+  if (now && now->is_mount_point && is_layerfs(now->mount) &&
+      !(before && now->mount.id == before->mount_id)) {
     ignore(unmount(now->mount, Detach::Lazy), "the first failure is the one to report");
   }
 }
@@ -211,9 +216,13 @@ MountConfig with_absolute_paths(MountConfig config) {
   return config;
 }
 
-std::optional<std::uint64_t> mount_id_at(const std::string& path) {
-  const auto located = locate(path, LastComponent::Follow);
-  return located ? std::optional(located->mount.id) : std::nullopt;
+Outcome<pid_t> launch(const MountConfig& config, const DaemonStart& start, const UniqueFd& status) {
+  if (start.serve) {
+    return fork_off([&](UniqueFd own) { return start.serve(config, std::move(own)); }, status);
+  }
+  LFS_ASSIGN(const UniqueFd file, config_file(config));
+  // spawn() numbers what it passes on from 3.
+  return spawn({start.program, "--config-fd", "3", "--status-fd", "4"}, {file.get(), status.get()});
 }
 
 }  // namespace
@@ -255,30 +264,27 @@ Outcome<int> start_daemon(const MountConfig& config, const DaemonStart& start) {
   if (was_dead) {
     start.note("'" + config.mountpoint + "' was a mount whose daemon is gone; it is replaced");
   }
-  LFS_ASSIGN(const UniqueFd file, config_file(with_absolute_paths(config)));
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) < 0) {
     return failed("cannot make a pipe: " + describe(Errno::last()));
   }
   const UniqueFd status(ends[0]);
   UniqueFd daemons_end(ends[1]);
-  const auto before = mount_id_at(config.mountpoint);
+  const auto before = mount_at(config.mountpoint);
   const HeldSignals signals;
   Brood brood;
 
-  // spawn() numbers what it passes on from 3.
-  LFS_ASSIGN(const pid_t pid, spawn({start.program, "--config-fd", "3", "--status-fd", "4"},
-                                    {file.get(), daemons_end.get()}));
+  LFS_ASSIGN(const pid_t pid, launch(with_absolute_paths(config), start, daemons_end));
   daemons_end.reset();
   const Outcome<void> done = start.meanwhile(pid);
   brood.disown_all_but(pid);
   const Word word = wait_for_word(status, signals);
-  auto outcome = understand(word, pid);
+  const auto device = understand(word, pid);
   // A daemon that reports a failure is ending by itself, which is the cleanest end.
-  const auto patience = !outcome && word.interrupted == 0 ? kGrace : std::chrono::seconds(0);
-  if (outcome) {
-    outcome = done ? check_mounted(config.mountpoint, before) : done;
-  }
+  const auto patience = !device && word.interrupted == 0 ? kGrace : std::chrono::seconds(0);
+  const Outcome<void> outcome = !device ? Outcome<void>(device.error())
+                                : !done ? done
+                                        : check_mounted(config.mountpoint, *device);
   if (!outcome) {
     brood.end_all(patience);
     remove_new_mount(config.mountpoint, before);

@@ -1,4 +1,4 @@
-// Starting layerfsd and learning whether the mount answers.
+// Starting a daemon and learning whether the mount answers.
 #pragma once
 
 #include <sys/types.h>
@@ -7,6 +7,7 @@
 #include <string>
 
 #include "layers/mount_config.h"
+#include "layers/sys/unique_fd.h"
 #include "tools/common/problem.h"
 #include "tools/common/streams.h"
 
@@ -20,7 +21,10 @@ Outcome<std::string> find_beside_self(const std::string& name);
 Outcome<std::string> find_daemon();
 
 struct DaemonStart {
-  std::string program;                  // layerfsd
+  std::string program{};  // layerfsd
+  // Or instead: the daemon is a child of this process that does this, with where to write its
+  // word, and ends with the exit code that it returns. A program less to start.
+  std::function<int(const MountConfig&, UniqueFd status)> serve = nullptr;
   std::function<void()> ready = [] {};  // called once, when the mount answers
   // What can be done while the daemon, of which this is the pid, gets ready. Its failure is that
   // of the start. Processes that it starts are the caller's to end.

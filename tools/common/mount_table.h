@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -54,6 +55,14 @@ struct Located {
   // The path inside the filesystem, from the filesystem's own root: "/" or "/a/b".
   std::string inside;
 };
+
+// The same in short, and however many mounts there are.
+struct MountAt {
+  std::uint64_t mount_id = 0;
+  bool is_mount_point = false;
+};
+// Of `path`, followed; nullopt: it cannot be looked at.
+std::optional<MountAt> mount_at(const std::string& path);
 
 enum class LastComponent {
   Follow,  // a symlink is followed; the object must exist

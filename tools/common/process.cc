@@ -124,6 +124,28 @@ Outcome<pid_t> spawn(const std::vector<std::string>& argv, const std::vector<int
   return setup.start(argv);
 }
 
+Outcome<pid_t> fork_off(const std::function<int(UniqueFd)>& body, const UniqueFd& inherited) {
+  constexpr int kOwn = STDERR_FILENO + 1;
+  const pid_t pid = ::fork();
+  if (pid < 0) {
+    return failed("cannot start a process: " + describe(Errno::last()));
+  }
+  if (pid > 0) {
+    return pid;
+  }
+  if (inherited.get() != kOwn) {
+    ::dup3(inherited.get(), kOwn, O_CLOEXEC);
+  }
+  ::close_range(kOwn + 1, ~0U, 0);
+  for (int number = 1; number < NSIG; ++number) {
+    ::signal(number, SIG_DFL);
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
+  ::_exit(body(UniqueFd(kOwn)));
+}
+
 Outcome<Finished> run_to_end(const std::vector<std::string>& argv) {
   struct Pipe {
     UniqueFd reader, writer;

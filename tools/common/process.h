@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -21,6 +22,10 @@ std::optional<std::string> find_program(const std::string& name);
 // Starts argv[0] (a path). Of our descriptors it gets 0 to 2 and `inherited`, renumbered
 // from 3 on in that order; its signals are unblocked and at their defaults.
 Outcome<pid_t> spawn(const std::vector<std::string>& argv, const std::vector<int>& inherited);
+
+// The same for a child that does `body`, with its copy of `inherited`, and ends with the exit code
+// that it returns.
+Outcome<pid_t> fork_off(const std::function<int(UniqueFd)>& body, const UniqueFd& inherited);
 
 // A caller that closed 0, 1 or 2 would otherwise have messages written into whatever is
 // opened next: they become /dev/null. False: they could not.

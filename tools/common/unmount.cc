@@ -145,6 +145,10 @@ Outcome<void> unmount(const MountEntry& mount, Detach detach) {
 }
 
 Outcome<bool> unmount_if_dead(const std::string& path) {
+  const auto here = mount_at(path);
+  if (here && !here->is_mount_point) {
+    return false;
+  }
   const auto located = locate(path, LastComponent::Follow);
   if (!located || !located->is_mount_point || !located->mount.type.starts_with("fuse") ||
       !daemon_is_dead(located->mount)) {

@@ -128,9 +128,6 @@ int run_layerfs(Arguments arguments, const Streams& streams, const Environment& 
   if (is_helper_name(called)) {
     return mount_helper(called, rest, streams, environment);
   }
-  if (is_overlay_name(called)) {
-    return overlay_program(called, rest, streams, environment);
-  }
   if (rest.empty()) {
     return report(usage_error("no command is given"), "", streams);
   }

@@ -22,8 +22,8 @@ struct Environment {
       layerfs::start_daemon;
 };
 
-// The commands are in two programs: those of containers' engines start for each container,
-// and the libraries of archives and images would be half of the time that a mount takes.
+// The commands are in two programs: the libraries of archives and images would be half of the
+// time that a mount takes.
 // `layerfs` has mount_commands() and starts its neighbour layerfs-layers for the others.
 struct CommandEntry {
   std::string_view name;

@@ -28,12 +28,6 @@ int cmd_which(Arguments arguments, const Streams& streams, const Environment& en
 int mount_helper(const std::string& program, Arguments arguments, const Streams& streams,
                  const Environment& environment);
 
-// layerfs-overlay and fuse-overlayfs: the command line of fuse-overlayfs, which container
-// engines call as a mount program.
-bool is_overlay_name(std::string_view name);
-int overlay_program(const std::string& program, Arguments arguments, const Streams& streams,
-                    const Environment& environment);
-
 // What each understands, without the effects; for help and tests.
 Command describe_mount();
 Command describe_umount();

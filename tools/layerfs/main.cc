@@ -1,5 +1,4 @@
-// The program `layerfs`, also under the names mount.layerfs, mount.fuse.layerfs and
-// layerfs-overlay.
+// The program `layerfs`, also under the names mount.layerfs and mount.fuse.layerfs.
 #include "tools/layerfs/main.h"
 
 int main(int argc, char** argv) {

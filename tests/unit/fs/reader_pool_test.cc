@@ -185,5 +185,43 @@ TEST_CASE("reader pool: the end of the connection ends parked threads") {
   CHECK(ended == 2);
 }
 
+TEST_CASE("reader pool: a thread that is not there yet is started when nobody waits, and no more") {
+  std::atomic<unsigned> started{0};
+  std::atomic<bool> can_start{false};
+  std::counting_semaphore<> answers{0};
+  std::vector<std::thread> threads;
+  ReaderPool* all = nullptr;
+  ReaderPool pool(2, 1, [&] {
+    if (can_start) {
+      ++started;
+      threads.emplace_back([&] {
+        CHECK(all->begin_wait());
+        answers.acquire();
+      });
+    }
+    return can_start.load();
+  });
+  all = &pool;
+  REQUIRE(pool.begin_wait());
+  std::this_thread::sleep_for(20ms);
+  CHECK(pool.waiting() == 1);
+  pool.end_wait(kQuiet);  // and is long in serving it
+  std::this_thread::sleep_for(20ms);
+  CHECK(pool.waiting() == 0);
+  can_start = true;  // what could not be had is asked for again
+  for (int i = 0; i < 5000 && pool.waiting() != 1; ++i) {
+    std::this_thread::sleep_for(1ms);
+  }
+  CHECK(pool.waiting() == 1);
+  pool.expect_more();
+  std::this_thread::sleep_for(20ms);
+  CHECK(started == 1);
+  answers.release();
+  pool.end();
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+}
+
 }  // namespace
 }  // namespace layerfs

@@ -18,6 +18,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -209,7 +210,10 @@ int run_mount(const MountConfig& config, layerfs::UniqueFd status) {
   }
   serve_one(fuse);  // INIT
   const int listener = listen_on(config.mountpoint);
-  say(status.get(), "{\"ok\":true,\"pid\":" + std::to_string(::getpid()) + "}\n");
+  struct statx st {};
+  ::statx(AT_FDCWD, config.mountpoint.c_str(), AT_STATX_DONT_SYNC, 0, &st);
+  say(status.get(), "{\"ok\":true,\"pid\":" + std::to_string(::getpid()) + ",\"device\":" +
+                        std::to_string(makedev(st.stx_dev_major, st.stx_dev_minor)) + "}\n");
   status.reset();
   for (bool mounted = config.fsname != "dead"; mounted;) {
     std::array<pollfd, 2> items{{{fuse, POLLIN, 0}, {listener, POLLIN, 0}}};
@@ -265,7 +269,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (what == "liar") {
-    return live_on(*config, "{\"ok\":true,\"pid\":1}\n", status.get());
+    return live_on(*config, "{\"ok\":true,\"pid\":1,\"device\":1}\n", status.get());
   }
   if (what == "stuck") {
     return live_on(*config, "", status.get());

@@ -45,7 +45,7 @@ TEST_CASE("the daemon's own reason is what the user reads") {
 
 TEST_CASE("a daemon that ends without a word is reported with how it ended") {
   FakeMount fake;
-  CHECK(failure_of(fake, "silent").find("layerfsd exited with code 3") == 0);
+  CHECK(failure_of(fake, "silent").find("the daemon exited with code 3") == 0);
   CHECK(failure_of(fake, "crash").find("signal 9") != std::string::npos);
 }
 

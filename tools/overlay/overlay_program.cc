@@ -1,13 +1,15 @@
-// layerfs under the names layerfs-overlay and fuse-overlayfs: the command line of
-// fuse-overlayfs 1.16 and 2.0, as podman, buildah, containerd and others call it:
+// The command line of fuse-overlayfs 1.16 and 2.0, as podman, buildah, containerd and others
+// call it:
 //   fuse-overlayfs [-f] [-d] [-o OPTIONS]... [SOURCE] MOUNTPOINT
 // What it writes can be read without it: no redirect, no metacopy and no index of hard
 // links unless asked, since engines read the upper directory themselves.
+#include "tools/overlay/overlay_program.h"
+
 #include <algorithm>
 #include <array>
 #include <optional>
 
-#include "tools/layerfs/commands.h"
+#include "tools/common/daemon.h"
 #include "tools/layerfs/mount_options.h"
 
 #ifndef LAYERFS_VERSION
@@ -69,7 +71,7 @@ std::string help_for(const std::string& program) {
 }
 
 // Whole words only, as libfuse takes them there: "-fd" is not "-f -d".
-Outcome<OverlayArguments> parse_overlay_arguments(Arguments arguments) {
+Outcome<OverlayArguments> parse_overlay_arguments(std::span<const std::string> arguments) {
   OverlayArguments out;
   const auto is = [](const std::string& argument, std::string_view letter, std::string_view name) {
     return argument == letter || argument == name;
@@ -199,7 +201,7 @@ Outcome<void> add_list(Given& given, const std::string& list, const Streams& str
 }
 
 Outcome<int> carry_out(const std::string& program, Given& given, const Streams& streams,
-                       const Environment& environment) {
+                       const StartDaemon& start_daemon) {
   const OverlayArguments& arguments = given.arguments;
   if (arguments.positionals.empty()) {
     return usage_error("no mount point is given");
@@ -224,19 +226,13 @@ Outcome<int> carry_out(const std::string& program, Given& given, const Streams& 
   if (arguments.debug) {
     config.log_level = MountConfig::LogLevel::Debug;
   }
-  LFS_ASSIGN(const std::string daemon, environment.find_daemon());
-  return environment.start_daemon(
-      config, DaemonStart{.program = daemon, .note = notes_to(streams, program)});
+  return start_daemon(config, notes_to(streams, program));
 }
 
 }  // namespace
 
-bool is_overlay_name(std::string_view name) {
-  return name == "layerfs-overlay" || name == "fuse-overlayfs";
-}
-
-int overlay_program(const std::string& program, Arguments arguments, const Streams& streams,
-                    const Environment& environment) {
+int overlay_program(const std::string& program, std::span<const std::string> arguments,
+                    const Streams& streams, const StartDaemon& start_daemon) {
   const auto run = [&]() -> Outcome<int> {
     Given given;
     LFS_ASSIGN(given.arguments, parse_overlay_arguments(arguments));
@@ -244,7 +240,7 @@ int overlay_program(const std::string& program, Arguments arguments, const Strea
       streams.out << (given.arguments.help ? help_for(program) : kVersionText);
       return to_int(ExitCode::Ok);
     }
-    return carry_out(program, given, streams, environment);
+    return carry_out(program, given, streams, start_daemon);
   };
   const auto code = run();
   if (code) {

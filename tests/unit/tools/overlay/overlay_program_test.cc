@@ -1,6 +1,9 @@
 #include <catch2/catch.hpp>
 
+#include <sstream>
+
 #include "tests/unit/tools/ran.h"
+#include "tools/overlay/overlay_program.h"
 
 using namespace layerfs;
 using namespace layerfs::testing;
@@ -8,9 +11,19 @@ using Strings = std::vector<std::string>;
 
 namespace {
 
-Ran run(Strings arguments) {
-  arguments.insert(arguments.begin(), "/usr/bin/fuse-overlayfs");
-  return run_recorded(arguments);
+// No daemon is started.
+Ran run(const Strings& arguments, const Outcome<int>& answer = 0) {
+  std::ostringstream out;
+  std::ostringstream err;
+  Ran ran;
+  ran.code = overlay_program("fuse-overlayfs", arguments, {out, err},
+                             [&](const MountConfig& config, const auto& /*note*/) {
+                               ran.config = config;
+                               return answer;
+                             });
+  ran.out = out.str();
+  ran.err = err.str();
+  return ran;
 }
 
 }  // namespace
