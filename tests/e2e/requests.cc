@@ -1,11 +1,15 @@
 // How many requests each use of the filesystem costs, by the daemon's own counters.
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <functional>
+#include <thread>
 
+#include "tests/testlib/skip.h"
 #include "tests/testlib/test_mount.h"
 
 using namespace layerfs::testing;
@@ -77,6 +81,36 @@ TEST_CASE("open, read and close cost nothing when cached, OPEN and RELEASE with 
     counts.erase("OPEN");
   }
   CHECK(total(counts) == 0);
+}
+
+TEST_CASE("root's first reading of a MiB, piece by piece, is at most six requests") {
+  const std::string io = GENERATE(from_range(io_modes()));
+  CAPTURE(io);
+  constexpr std::size_t kSize = 1 << 20;
+  TestMount mount;
+  write_file(mount.lower() + "/f", std::string(kSize, 'x'));
+  mount.mount("--io " + io);
+  const dev_t device = stat_of(mount.at("")).st_dev;
+  const std::string ahead = "/sys/class/bdi/" + std::to_string(major(device)) + ":" +
+                            std::to_string(minor(device)) + "/read_ahead_kb";
+  if (::access(ahead.c_str(), W_OK) != 0) {
+    SKIP_TEST("only root of the machine may set how far is read ahead");
+  }
+  // It is set when the mount is ready already.
+  for (int i = 0; i < 1000 && std::stoi(read_file(ahead)) < 512; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  const TestMount::Counts counts = cost(mount, [&] {
+    const int fd = ::open(mount.at("f").c_str(), O_RDONLY | O_CLOEXEC);
+    char buffer[4096];
+    std::size_t done = 0;
+    for (ssize_t n = 0; (n = ::read(fd, buffer, sizeof buffer)) > 0;) {
+      done += static_cast<std::size_t>(n);
+    }
+    CHECK(done == kSize);
+    ::close(fd);
+  });
+  CHECK(count(counts, "READ") <= 6);
 }
 
 TEST_CASE("creating a file of 4 KiB costs its fixed requests") {
