@@ -1,5 +1,7 @@
 #include "fs/reader_pool.h"
 
+#include <algorithm>
+
 namespace layerfs {
 namespace {
 
@@ -19,8 +21,11 @@ constexpr unsigned kFewQueued = 8;
 
 }  // namespace
 
-ReaderPool::ReaderPool(unsigned threads, unsigned have, StartThread start)
-    : threads_(threads), start_(std::move(start)), have_(have) {
+ReaderPool::ReaderPool(Limits limits, unsigned have, StartThread start)
+    : threads_(limits.threads),
+      most_wanted_(std::min(limits.waiting, limits.threads)),
+      start_(std::move(start)),
+      have_(have) {
   if (threads_ > 1) {
     watching_ = std::thread([this] { watch(); });
   }
@@ -83,7 +88,7 @@ void ReaderPool::adapt(const Arrival& arrival) {
   sampled_.store(0, kRelaxed);
   const unsigned queued = queued_.exchange(0, kRelaxed);
   const unsigned wanted = wanted_.load(kRelaxed);
-  if (queued >= kManyQueued && wanted < threads_) {
+  if (queued >= kManyQueued && wanted < most_wanted_) {
     wanted_.store(wanted + 1, kRelaxed);
     unpark_one();
   } else if (queued <= kFewQueued && wanted > 1) {

@@ -36,11 +36,17 @@ class ReaderPool {
   using StartThread = std::function<bool()>;
 
   // `threads`, at least 1, call begin_wait().
-  explicit ReaderPool(unsigned threads) : ReaderPool(threads, threads, nullptr) {}
+  explicit ReaderPool(unsigned threads) : ReaderPool({threads, threads}, threads, nullptr) {}
+  struct Limits {
+    unsigned threads;
+    // Of those, how many wait for requests that queue. More than the clients leave processors
+    // for only take turns with them.
+    unsigned waiting;
+  };
   // `have` of them, at least 1, without being asked; the others are started by the watcher,
   // whose filesystem attributes and credentials nobody changes, so that they inherit none of
   // a request's.
-  ReaderPool(unsigned threads, unsigned have, StartThread start);
+  ReaderPool(Limits limits, unsigned have, StartThread start);
   ~ReaderPool();
   ReaderPool(const ReaderPool&) = delete;
   ReaderPool& operator=(const ReaderPool&) = delete;
@@ -67,9 +73,10 @@ class ReaderPool {
   void start_missing(std::unique_lock<std::mutex>& lock);
 
   const unsigned threads_;
+  const unsigned most_wanted_;
   const StartThread start_;
   std::atomic<unsigned> waiting_{0};
-  // How many should wait, between 1 and threads_. Approximate, as are the two counts that
+  // How many should wait, between 1 and most_wanted_. Approximate, as are the two counts that
   // change it: a lost update costs time, not a request.
   std::atomic<unsigned> wanted_{1};
   std::atomic<unsigned> sampled_{0};

@@ -333,7 +333,9 @@ Result<void, Failure> Session::run(const std::function<bool(dev_t)>& on_ready) {
 
   std::optional<NodeBound> bound(std::in_place, *state.layers.fs, state.session.get());
   const pthread_t runner = ::pthread_self();
-  ReaderPool pool(state.threads, 1, [&] { return state.start_worker(pool, runner); });
+  // Each client that waits for an answer leaves its processor to a thread of ours.
+  const unsigned busy = std::max(1U, std::thread::hardware_concurrency() / 2);
+  ReaderPool pool({state.threads, busy}, 1, [&] { return state.start_worker(pool, runner); });
   if (!state.start_worker(pool, runner)) {
     return Failure{"a thread is needed; allow more processes (ulimit -u, pids.max)"};
   }

@@ -126,6 +126,19 @@ TEST_CASE("reader pool: requests of several clients that queue get more threads 
   CHECK(second);
 }
 
+TEST_CASE("reader pool: no more threads wait for requests that queue than it may have") {
+  ReaderPool pool({2, 1}, 2, nullptr);
+  REQUIRE(pool.begin_wait());
+  std::thread other([&] { CHECK_FALSE(pool.begin_wait()); });
+  for (std::uint32_t client = 1; client < 1000; ++client) {
+    pool.end_wait({100ns, client, false});
+    REQUIRE(pool.begin_wait());
+    REQUIRE(pool.waiting() == 1);
+  }
+  pool.close();
+  other.join();
+}
+
 TEST_CASE("reader pool: a single client that is quick does not get more threads that wait") {
   ReaderPool pool(2);
   REQUIRE(pool.begin_wait());
@@ -191,7 +204,7 @@ TEST_CASE("reader pool: a thread that is not there yet is started when nobody wa
   std::counting_semaphore<> answers{0};
   std::vector<std::thread> threads;
   ReaderPool* all = nullptr;
-  ReaderPool pool(2, 1, [&] {
+  ReaderPool pool({2, 2}, 1, [&] {
     if (can_start) {
       ++started;
       threads.emplace_back([&] {
