@@ -10,8 +10,7 @@
 #include <set>
 
 #include "tools/common/progress.h"
-#include "tools/run/cgroup.h"
-#include "tools/run/text_file.h"
+#include "tools/run/procfs/use.h"
 
 namespace layerfs::run {
 namespace {
@@ -28,27 +27,21 @@ std::uint64_t number(const std::string& text) {
   return value;
 }
 
-std::optional<std::string> text_in(const std::string& group, const char* file) {
-  auto text = read_text_if_there(group + "/" + file);
-  return text ? *std::move(text) : std::nullopt;
-}
-
-// Of the first of the files that is there.
-std::optional<std::uint64_t> number_in(const std::string& group,
-                                       std::initializer_list<const char*> files) {
-  for (const char* file : files) {
-    if (const auto text = text_in(group, file)) {
-      return number(*text);
-    }
-  }
-  return std::nullopt;
-}
-
-// nullopt: "max", or what is more than any machine has, as version 1 says it.
-std::optional<std::uint64_t> limit_in(const std::string& group,
-                                      std::initializer_list<const char*> files) {
-  const auto limit = number_in(group, files);
-  return limit && *limit > 0 && *limit < 1ULL << 62U ? limit : std::nullopt;
+// By the files that are there. From the end: the first may be of version 2 beside groups of
+// version 1, and counts the processor's time whatever it is for.
+CgroupDirs dirs_of(const std::vector<std::string>& groups) {
+  const auto with = [&](const char* file) {
+    const auto found = std::find_if(groups.rbegin(), groups.rend(), [&](const auto& group) {
+      return ::access((group + "/" + file).c_str(), F_OK) == 0;
+    });
+    return found == groups.rend() ? std::string() : *found;
+  };
+  return {.memory = with("memory.stat"),
+          .cpu = with("cpu.stat"),
+          .cpuacct = with("cpuacct.usage"),
+          .cpuset = {},
+          .pids = with("pids.current"),
+          .io = {}};
 }
 
 std::string pid_namespace(pid_t pid) {
@@ -97,32 +90,12 @@ std::map<pid_t, Process> processes_of(pid_t first) {
 }  // namespace
 
 ContainerUse use_of(const ContainerState& state) {
+  const CgroupDirs dirs = dirs_of(state.cgroups);
+  const auto memory = memory_use(dirs);
+  const CpuUse cpu = cpu_use(dirs);
+  const auto pids = pids_use(dirs);
   ContainerUse use;
-  std::optional<std::uint64_t> cpu_us;
-  std::optional<std::uint64_t> memory;
-  std::optional<std::uint64_t> processes;
-  for (const std::string& group : state.cgroups) {
-    if (const auto now = number_in(group, {"memory.current", "memory.usage_in_bytes"})) {
-      memory = now;
-      use.most_memory = limit_in(group, {"memory.max", "memory.limit_in_bytes"});
-      use.memory_peak = number_in(group, {"memory.peak", "memory.max_usage_in_bytes"});
-    }
-    if (const auto now = number_in(group, {"pids.current"})) {
-      processes = now;
-      use.most_processes = limit_in(group, {"pids.max"});
-    }
-    if (const auto nanoseconds = number_in(group, {"cpuacct.usage"})) {
-      cpu_us = *nanoseconds / 1000;
-    }
-    if (const auto stat = text_in(group, "cpu.stat")) {
-      use.periods = value_of_key(*stat, "nr_periods");
-      use.throttled = value_of_key(*stat, "nr_throttled");
-      if (stat->find("usage_usec") != std::string::npos) {
-        cpu_us = value_of_key(*stat, "usage_usec");
-      }
-    }
-  }
-  if (!cpu_us || !memory || !processes) {
+  if (!cpu.total || !memory || !pids) {
     const auto tick_us = 1'000'000 / static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK));
     const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
     for (const auto& [pid, process] : processes_of(state.pid)) {
@@ -133,9 +106,18 @@ ContainerUse use_of(const ContainerState& state) {
       }
     }
   }
-  use.cpu_us = cpu_us.value_or(use.cpu_us);
-  use.memory = memory.value_or(use.memory);
-  use.processes = processes.value_or(use.processes);
+  use.cpu_us = cpu.total.value_or(use.cpu_us);
+  use.periods = cpu.periods;
+  use.throttled = cpu.throttled;
+  if (memory) {
+    use.memory = memory->used;
+    use.most_memory = memory->limit;
+    use.memory_peak = memory->peak;
+  }
+  if (pids) {
+    use.processes = pids->used;
+    use.most_processes = pids->limit;
+  }
   return use;
 }
 

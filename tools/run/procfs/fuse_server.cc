@@ -58,7 +58,8 @@ class Server {
   }
   std::string stat() const {
     const CpuUse use = cpu_use(dirs_);
-    const ThreadCount threads{1, pids_use(dirs_).value_or(1)};
+    const auto pids = pids_use(dirs_);
+    const ThreadCount threads{1, pids ? pids->used : 1};
     return use.user ? stat_view(use, processors(use), clock(), threads.running, threads.all)
                     : host_text("/proc/stat");
   }

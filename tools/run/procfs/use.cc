@@ -79,7 +79,8 @@ MemoryUse memory_v2(const CgroupDirs& dirs, std::uint64_t used, const std::strin
           .kernel_stack = value("kernel_stack"),
           .page_tables = value("pagetables"),
           .swap_limit = least_number(dirs.memory, "memory.swap.max"),
-          .swap_used = number(text_of(dirs.memory, "memory.swap.current")).value_or(0)};
+          .swap_used = number(text_of(dirs.memory, "memory.swap.current")).value_or(0),
+          .peak = number(text_of(dirs.memory, "memory.peak"))};
 }
 
 MemoryUse memory_v1(const CgroupDirs& dirs, std::uint64_t used, const std::string& stat) {
@@ -98,7 +99,8 @@ MemoryUse memory_v1(const CgroupDirs& dirs, std::uint64_t used, const std::strin
                 .inactive_file = value("inactive_file"),
                 .unevictable = value("unevictable"),
                 .swap_limit = {},
-                .swap_used = value("swap")};
+                .swap_used = value("swap"),
+                .peak = number(text_of(dirs.memory, "memory.max_usage_in_bytes"))};
   // Memory and swap are one number there.
   if (const auto both = least_number(dirs.memory, "memory.memsw.limit_in_bytes")) {
     out.swap_limit = *both - std::min(*both, out.limit.value_or(0));
@@ -211,13 +213,21 @@ CpuUse cpu_use(const CgroupDirs& dirs) {
       out.processors = parse_processors(*text);
     }
   }
-  if (const auto stat = text_of(dirs.cpu, "cpu.stat");
-      stat && stat->find("usage_usec ") != std::string::npos) {
+  const auto stat = text_of(dirs.cpu, "cpu.stat");
+  if (stat) {
+    out.periods = value_of_key(*stat, "nr_periods");
+    out.throttled = value_of_key(*stat, "nr_throttled");
+  }
+  if (stat && stat->find("usage_usec ") != std::string::npos) {
+    out.total = value_of_key(*stat, "usage_usec");
     out.user = value_of_key(*stat, "user_usec");
     out.system = value_of_key(*stat, "system_usec");
     return out;
   }
   constexpr std::uint64_t kNanos = 1000;
+  if (const auto total = number(text_of(dirs.cpuacct, "cpuacct.usage"))) {
+    out.total = *total / kNanos;
+  }
   const auto user = number(text_of(dirs.cpuacct, "cpuacct.usage_user"));
   const auto system = number(text_of(dirs.cpuacct, "cpuacct.usage_sys"));
   if (user && system) {
@@ -227,8 +237,9 @@ CpuUse cpu_use(const CgroupDirs& dirs) {
   return out;
 }
 
-std::optional<std::uint64_t> pids_use(const CgroupDirs& dirs) {
-  return number(text_of(dirs.pids, "pids.current"));
+std::optional<PidsUse> pids_use(const CgroupDirs& dirs) {
+  const auto used = number(text_of(dirs.pids, "pids.current"));
+  return used ? std::optional(PidsUse{*used, least_number(dirs.pids, "pids.max")}) : std::nullopt;
 }
 
 std::optional<std::map<std::string, DeviceUse>> device_use(const CgroupDirs& dirs) {

@@ -21,10 +21,11 @@ struct CgroupDirs {
   friend bool operator==(const CgroupDirs&, const CgroupDirs&) = default;
 };
 
+// Each limit is the least of the group's own and of those of all above.
 struct MemoryUse {
-  std::optional<std::uint64_t> limit;  // the least of its own and of all above
-  std::uint64_t used = 0;              // page cache included
-  std::uint64_t file = 0;              // shmem included
+  std::optional<std::uint64_t> limit;
+  std::uint64_t used = 0;  // page cache included
+  std::uint64_t file = 0;  // shmem included
   std::uint64_t shmem = 0;
   std::uint64_t anon = 0;
   std::uint64_t mapped = 0;
@@ -41,12 +42,20 @@ struct MemoryUse {
   std::uint64_t page_tables = 0;
   std::optional<std::uint64_t> swap_limit;
   std::uint64_t swap_used = 0;
+  std::optional<std::uint64_t> peak;
 };
 
 struct CpuUse {
-  std::optional<double> quota;                // processors; the least of all above
-  std::vector<unsigned> processors;           // of its cpuset; empty: all
-  std::optional<std::uint64_t> user, system;  // microseconds
+  std::optional<double> quota;       // processors
+  std::vector<unsigned> processors;  // of its cpuset; empty: all
+  // Microseconds. v1 counts the sum to the nanosecond, its parts by ticks.
+  std::optional<std::uint64_t> total = {}, user, system;
+  std::uint64_t periods = 0, throttled = 0;  // of its own quota
+};
+
+struct PidsUse {
+  std::uint64_t used = 0;
+  std::optional<std::uint64_t> limit;
 };
 
 struct DeviceUse {
@@ -59,7 +68,7 @@ std::vector<unsigned> parse_processors(std::string_view text);
 // nullopt: there is no such group, or it cannot be read; then the host's values hold.
 std::optional<MemoryUse> memory_use(const CgroupDirs& dirs);
 CpuUse cpu_use(const CgroupDirs& dirs);
-std::optional<std::uint64_t> pids_use(const CgroupDirs& dirs);
+std::optional<PidsUse> pids_use(const CgroupDirs& dirs);
 // By "MAJOR:MINOR".
 std::optional<std::map<std::string, DeviceUse>> device_use(const CgroupDirs& dirs);
 // The threads of the container that run or wait for a disk, and all of them. A count stops

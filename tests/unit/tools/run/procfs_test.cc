@@ -4,6 +4,7 @@
 
 #include "tests/testlib/files.h"
 #include "tools/run/procfs/views.h"
+#include "tools/run/stats.h"
 
 using namespace layerfs;
 using namespace layerfs::run;
@@ -96,7 +97,7 @@ TEST_CASE("procfs: of v2 groups the least limit of the group and those above hol
   CHECK(cpu.quota == 1.5);
   CHECK(cpu.processors == std::vector<unsigned>{1, 3, 4});
   CHECK(cpu.user == 2000000);
-  CHECK(pids_use(dirs) == 7);
+  CHECK(pids_use(dirs)->used == 7);
   CHECK(device_use(dirs)->at("8:0").written_bytes == 1024);
 }
 
@@ -115,6 +116,37 @@ TEST_CASE(
   CHECK(cpu.system == 1000000);
   CHECK(device_use(dirs)->at("8:0").reads == 3);
   CHECK(device_use(dirs)->at("8:0").read_bytes == 4096);
+}
+
+TEST_CASE("stats: a container uses what its groups count, in both versions") {
+  const TempDir dir;
+  put(dir.path() / Path("above/pids.max"), "max\n");
+  put(dir.path() / Path("above/payload/pids.max"), "9\n");
+  put(dir.path() / Path("above/payload/memory.peak"), "209715200\n");
+  const CgroupDirs second = second_version(dir.path());
+  const CgroupDirs first = first_version(dir.at("first"));
+  put(Path(first.cpu) / "cpu.stat", "nr_periods 8\nnr_throttled 2\nthrottled_time 5\n");
+  put(Path(first.cpuacct) / "cpuacct.usage", "3000000999\n");
+  put(Path(first.memory) / "memory.max_usage_in_bytes", "209715200\n");
+  put(Path(first.pids) / "pids.max", "9\n");
+  ContainerState state;
+  state.cgroups = {second.memory};
+  const ContainerUse of_second = use_of(state);
+  // The first is of version 2 and made for another controller: it counts the time, too.
+  state.cgroups = {dir.at("above"), first.io, first.cpu, first.cpuacct, first.memory, first.pids};
+  put(dir.path() / Path("above/cpu.stat"), "usage_usec 77\nuser_usec 77\nsystem_usec 0\n");
+  const ContainerUse of_first = use_of(state);
+  CHECK(of_first.periods == 8);
+  CHECK(of_first.throttled == 2);
+  CHECK(of_second.most_memory == 300 * kMega);
+  CHECK(of_first.most_memory == 512 * kMega);
+  for (const ContainerUse& use : {of_first, of_second}) {
+    CHECK(use.cpu_us == 3000000);
+    CHECK(use.memory == 100 * kMega);
+    CHECK(use.memory_peak == 200 * kMega);
+    CHECK(use.processes == 7);
+    CHECK(use.most_processes == 9);
+  }
 }
 
 TEST_CASE("procfs: without a group nothing is known, rather than nothing used") {
