@@ -2,27 +2,21 @@
 
 #include <sys/stat.h>
 
-#include <span>
-
 namespace layerfs {
 namespace {
 
-// A layer may have changed from one user attribute to the other.
-std::span<const OverrideForm> forms_of(OverrideForm form) {
-  static constexpr OverrideForm kForms[] = {OverrideForm::Security, OverrideForm::FuseOverlayfs,
-                                            OverrideForm::Containers, OverrideForm::FuseOverlayfs};
-  const std::span all(kForms);
+// The other of the two user attributes, to or from which the layer may have changed.
+OverrideForm other_form(OverrideForm form) {
   switch (form) {
-    case OverrideForm::Security:
-      return all.first(1);
-    case OverrideForm::FuseOverlayfs:
-      return all.subspan(1, 2);
     case OverrideForm::Containers:
-      return all.subspan(2, 2);
+      return OverrideForm::FuseOverlayfs;
+    case OverrideForm::FuseOverlayfs:
+      return OverrideForm::Containers;
+    case OverrideForm::Security:
     case OverrideForm::None:
       break;
   }
-  return {};
+  return OverrideForm::None;
 }
 
 }  // namespace
@@ -33,17 +27,16 @@ Result<Identity> read_identity(sys::At at, const struct statx& st, OverrideForm 
   if (form == OverrideForm::None || S_ISLNK(st.stx_mode)) {
     return identity;
   }
-  for (const OverrideForm candidate : forms_of(form)) {
-    LFS_ASSIGN(const auto value, sys::get_xattr(at, override_stat_xattr(candidate)));
-    if (!value) {
-      continue;
-    }
+  LFS_ASSIGN(auto value, sys::get_xattr(at, override_stat_xattr(form)));
+  if (const OverrideForm other = other_form(form); !value && other != OverrideForm::None) {
+    LFS_ASSIGN(value, sys::get_xattr(at, override_stat_xattr(other)));
+  }
+  if (value) {
     LFS_ASSIGN(const OverrideStat stat, parse_override_stat(*value));
     identity.uid = stat.uid;
     identity.gid = stat.gid;
     identity.mode = stat.has_type() ? stat.mode : (identity.mode & S_IFMT) | stat.mode;
     identity.rdev = stat.has_type() ? stat.rdev : identity.rdev;
-    break;
   }
   return identity;
 }
