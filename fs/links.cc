@@ -16,10 +16,9 @@ bool FileSystem::is_indexable(const struct statx& lower) const {
   if (!options_.index || !upper_ || lower.stx_nlink < 2 || S_ISDIR(lower.stx_mode)) {
     return false;
   }
-  // Only regular files take user attributes.
   const XattrNamespace ns = upper_->marks().xattr_namespace();
-  const bool holds_marks =
-      ns == XattrNamespace::Trusted || (ns == XattrNamespace::User && S_ISREG(lower.stx_mode));
+  const bool holds_marks = ns == XattrNamespace::Trusted ||
+                           (ns == XattrNamespace::User && sys::takes_user_xattrs(lower.stx_mode));
   return holds_marks && inos_.fsid_of(sys::device_of(lower)) != 0;
 }
 

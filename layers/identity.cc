@@ -23,8 +23,7 @@ OverrideForm other_form(OverrideForm form) {
 
 Result<Identity> read_identity(sys::At at, const struct statx& st, OverrideForm form) {
   Identity identity{st.stx_uid, st.stx_gid, st.stx_mode, sys::rdev_of(st)};
-  // A symlink takes no user attributes.
-  if (form == OverrideForm::None || S_ISLNK(st.stx_mode)) {
+  if (form == OverrideForm::None || !sys::takes_user_xattrs(st.stx_mode)) {
     return identity;
   }
   LFS_ASSIGN(auto value, sys::get_xattr(at, override_stat_xattr(form)));

@@ -22,8 +22,9 @@ struct Identity {
 };
 
 // Of the object `at`, whose attributes are `st`. `form`: how its layer keeps owners and
-// modes. A value that cannot be parsed is EINVAL: the inode's own owner would be the wrong
-// one.
+// modes; of what takes no user attributes the inode's own hold, whatever it is, as with
+// fuse-overlayfs (override_mode). A value that cannot be parsed is EINVAL: the inode's own owner
+// would be the wrong one.
 Result<Identity> read_identity(sys::At at, const struct statx& st, OverrideForm form);
 
 }  // namespace layerfs

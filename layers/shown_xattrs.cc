@@ -66,6 +66,10 @@ Status set_shown_xattr(sys::At at, OverrideForm form, const std::string& name,
     return sys::set_xattr(at, name.c_str(), value, flags);
   }
   LFS_ASSIGN(const std::string stored, stored_name(name));
+  LFS_ASSIGN(const struct statx st, sys::stat_at(at));
+  if (!sys::takes_user_xattrs(st.stx_mode)) {
+    return sys::set_xattr(at, name.c_str(), value, flags);
+  }
   if (flags != 0) {
     LFS_ASSIGN(const auto plain, sys::get_xattr(at, name.c_str()));
     if (plain && flags == XATTR_CREATE) {
@@ -73,10 +77,7 @@ Status set_shown_xattr(sys::At at, OverrideForm form, const std::string& name,
     }
     flags = plain ? 0 : flags;
   }
-  const auto set = sys::set_xattr(at, stored.c_str(), value, flags);
-  // Symlinks and special files take no user attributes (xattr(7)).
-  return !set && set.error().value() == EPERM ? sys::set_xattr(at, name.c_str(), value, flags)
-                                              : set;
+  return sys::set_xattr(at, stored.c_str(), value, flags);
 }
 
 Status remove_shown_xattr(sys::At at, OverrideForm form, const std::string& name) {

@@ -22,16 +22,6 @@ bool is_copied_xattr(std::string_view name) {
   return name != "security.selinux" && name != "security.ima" && name != "security.evm";
 }
 
-// Whether `at` refused an attribute because it is a special file, stored as such before the
-// layer kept owners and modes in attributes: those take no user attributes (xattr(7)).
-bool is_true_special_file(sys::At at, Errno refusal) {
-  if (!is_not_permitted(refusal)) {
-    return false;
-  }
-  const auto st = sys::stat_at(at);
-  return st && !S_ISREG(st->stx_mode) && !S_ISDIR(st->stx_mode);
-}
-
 }  // namespace
 
 Status WritableLayer::give_owner(sys::At self, const Identity& identity) {
@@ -189,29 +179,33 @@ Result<Staged> WritableLayer::stage_copy(const CopySource& source) {
   return staged;
 }
 
+Result<bool> WritableLayer::overrides(sys::At at) const {
+  if (!overrides()) {
+    return false;
+  }
+  LFS_ASSIGN(const struct statx st, sys::stat_at(at));
+  return sys::takes_user_xattrs(st.stx_mode);
+}
+
 Status WritableLayer::set_owner(sys::At at, const Identity& old, uid_t uid, gid_t gid) {
-  // A symlink takes no user attributes: it has the owner that it really has.
-  if (!overrides() || S_ISLNK(old.mode)) {
+  LFS_ASSIGN(const bool in_attribute, overrides(at));
+  if (!in_attribute) {
     return sys::chown_at(at, uid, gid);
   }
   Identity identity = old;
   identity.uid = uid == static_cast<uid_t>(-1) ? old.uid : uid;
   identity.gid = gid == static_cast<gid_t>(-1) ? old.gid : gid;
-  const auto set = sys::set_xattr(at, override_stat_xattr(form_), override_value(identity));
-  return !set && is_true_special_file(at, set.error()) ? sys::chown_at(at, uid, gid) : set;
+  return sys::set_xattr(at, override_stat_xattr(form_), override_value(identity));
 }
 
 Status WritableLayer::set_mode(sys::At at, const Identity& old, mode_t mode) {
-  if (!overrides()) {
+  LFS_ASSIGN(const bool in_attribute, overrides(at));
+  if (!in_attribute) {
     return sys::chmod_at(at, mode & kPermissions);
   }
   Identity identity = old;
   identity.mode = (old.mode & S_IFMT) | (mode & kPermissions);
-  const auto set = sys::set_xattr(at, override_stat_xattr(form_), override_value(identity));
-  if (!set && is_true_special_file(at, set.error())) {
-    return sys::chmod_at(at, mode & kPermissions);
-  }
-  LFS_TRY(set);
+  LFS_TRY(sys::set_xattr(at, override_stat_xattr(form_), override_value(identity)));
   return sys::chmod_at(at, usable_mode(identity.mode));
 }
 

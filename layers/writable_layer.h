@@ -94,6 +94,8 @@ class WritableLayer {
                  bool over_whiteout);
 
  private:
+  // Of `at`: what takes no user attributes was stored as what it is.
+  Result<bool> overrides(sys::At at) const;
   // Owner; with override_stat the mode too, which it holds.
   Status give_owner(sys::At self, const Identity& identity);
   Status give_mode(sys::At at, const Identity& identity);

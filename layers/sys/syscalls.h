@@ -93,6 +93,8 @@ Result<std::optional<std::string>> get_xattr(At at, const char* name);
 Status set_xattr(At at, const char* name, std::string_view value, int flags = 0);
 // Removing one that is not there is success.
 Status remove_xattr(At at, const char* name);
+// Whether an object of this type may have user. attributes (xattr(7)).
+bool takes_user_xattrs(mode_t mode);
 // Names in the kernel's order; empty where the filesystem has no attributes.
 Result<std::vector<std::string>> list_xattrs(At at);
 // security.capability of a file that is about to be written, which drops it, for a

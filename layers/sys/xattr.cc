@@ -1,6 +1,7 @@
 // Extended attributes of what an At names, by the calls that take a descriptor and a name
 // (Linux 6.13) or, before them, by path through /proc.
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -136,6 +137,8 @@ Status remove_xattr(At at, const char* name) {
       }));
   return removed || !is_no_attribute(removed.error()) ? removed : Status();
 }
+
+bool takes_user_xattrs(mode_t mode) { return S_ISREG(mode) || S_ISDIR(mode); }
 
 Result<std::vector<std::string>> list_xattrs(At at) {
   std::string names(1024, '\0');

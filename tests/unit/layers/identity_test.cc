@@ -1,6 +1,7 @@
 #include "layers/identity.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -46,4 +47,21 @@ TEST_CASE("identity: the layer's attribute holds, else the other of the two of u
   }
   CHECK(owner(at, OverrideForm::Security) == 3);
   CHECK(owner(at, OverrideForm::Containers) == 1);
+}
+
+TEST_CASE("identity: symlinks and special files have their own, whatever attribute they have",
+          "[S-21]") {
+  const LayerDirs dirs;
+  const UniqueFd dir(::open(dirs.upper().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  REQUIRE(::mkfifoat(dir.get(), "fifo", 0600) == 0);
+  REQUIRE(::symlinkat("t", dir.get(), "link") == 0);
+  const char* const attribute = override_stat_xattr(OverrideForm::Security);
+  for (const char* name : {"fifo", "link"}) {
+    CAPTURE(name);
+    const sys::At at{dir.get(), name};
+    if (!sys::set_xattr(at, attribute, "3:3:644").ok()) {
+      SKIP_TEST("no right to set security attributes");
+    }
+    CHECK(owner(at, OverrideForm::Security) == ::geteuid());
+  }
 }

@@ -1,12 +1,14 @@
 #include "layers/shown_xattrs.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 
 #include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "tests/testlib/layer_dirs.h"
+#include "tests/testlib/skip.h"
 
 using namespace layerfs;
 using namespace layerfs::testing;
@@ -65,4 +67,22 @@ TEST_CASE("a security attribute of the plain name is shown until one of the othe
   REQUIRE(remove_shown_xattr(f.at, OverrideForm::Containers, kPlain).ok());
   CHECK(f.shown(kPlain) == "none");
   CHECK(list_shown_xattrs(f.at, OverrideForm::Containers)->empty());
+}
+
+TEST_CASE(
+    "a security attribute of a special file has its plain name, created or replaced as asked") {
+  const Fixture f;
+  REQUIRE(::mkfifoat(f.dir.get(), "fifo", 0600) == 0);
+  const sys::At fifo{f.dir.get(), "fifo"};
+  const auto set = [&](const char* value, int flags) {
+    return set_shown_xattr(fifo, OverrideForm::Containers, kPlain, value, flags);
+  };
+  if (!sys::set_xattr({f.dir.get()}, kPlain, "x").ok()) {
+    SKIP_TEST("no right to set security attributes");
+  }
+  CHECK(set("a", XATTR_CREATE).ok());
+  CHECK(set("b", XATTR_CREATE).error() == Errno(EEXIST));
+  CHECK(set("b", XATTR_REPLACE).ok());
+  CHECK(*sys::get_xattr(fifo, kPlain) == "b");
+  CHECK(*get_shown_xattr(fifo, OverrideForm::Containers, kPlain) == "b");
 }
