@@ -1,6 +1,7 @@
 #include "fs/serve.h"
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -43,6 +44,8 @@ int refuse_to_serve(UniqueFd status, const std::string& message) {
 int serve_mount(const MountConfig& config, UniqueFd status) {
   sys::map_code();
   sys::populate_heap(kStartHeap);
+  // Whatever the program was called by: who looks for users of a layer goes by it.
+  ::prctl(PR_SET_NAME, "layerfsd");
   if (!config.foreground) {
     // What started this process ends or wants it as a child: a fork would only cost time.
     ::setsid();

@@ -136,7 +136,7 @@ for p in sys.argv[1:]: print(os.getxattr(p, "user.containers.override_stat").dec
 # Its daemon is killed, and the next mount takes the place.
 mounted_again() {
   echo kept > m/kept
-  before=$(pgrep -x "$(basename "$PROGRAM")")
+  before=$(pgrep -x 'layerfsd|fuse-overlayfs')
   for pid in $before; do
     test "$(readlink /proc/$pid/ns/mnt)" = "$(readlink /proc/self/ns/mnt)" &&
       ls -l /proc/$pid/fd | grep -q " $PWD/u$" && kill -9 $pid

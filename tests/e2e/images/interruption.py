@@ -170,6 +170,14 @@ def convert_in_use(tools):
             raise RuntimeError(f"exit {done.returncode}\n{done.stderr}")
         print(f"ok: {done.stderr.strip()}")
     options = f"lowerdir={work / 'lower'},upperdir={work / 'other'},workdir={work / 'work'}"
+    # By whatever name an engine calls it.
+    program = work / "mount-program"
+    program.symlink_to(tools.binaries / "layerfs-overlay")
+    tools.run(program, "-o", options, work / "overlay")
+    try:
+        refused(work / "lower", work / "overlay")
+    finally:
+        tools.layerfs("umount", work / "overlay")
     tools.run("mount", "-t", "overlay", "-o", options, "overlay", work / "overlay")
     try:
         refused(work / "lower", work / "overlay")
