@@ -205,7 +205,7 @@ class FileSystem {
   bool is_read_only() const { return upper_ == nullptr; }
   const CopyUpCounters& copied_up() const { return copied_up_; }
   NodeTable::Usage node_usage() const { return table_.usage(); }
-  void on_node_growth(std::function<void()> listener) { table_.on_growth(std::move(listener)); }
+  void on_node_growth(std::function<bool()> listener) { table_.on_growth(std::move(listener)); }
   // Those that the kernel refers to, but the root.
   std::vector<NodeId> known_nodes() const;
   ListingCache::Usage listing_usage() const { return listings_.usage(); }

@@ -1,6 +1,5 @@
 #include "fs/fuse_node_bound.h"
 
-#include <fuse_lowlevel.h>
 #include <linux/fuse.h>
 #include <unistd.h>
 
@@ -34,18 +33,6 @@ std::optional<std::uint64_t> number_in(const std::string& path) {
   return file >> number ? std::optional(number) : std::nullopt;
 }
 
-std::optional<std::uint64_t> own_memory_limit() {
-  std::ifstream groups("/proc/self/cgroup");
-  std::optional<std::uint64_t> least;
-  for (std::string line; std::getline(groups, line);) {
-    const auto limit = memory_limit(line, "/sys/fs/cgroup");
-    if (limit && *limit < least.value_or(UINT64_MAX)) {
-      least = limit;
-    }
-  }
-  return least;
-}
-
 }  // namespace
 
 std::optional<std::uint64_t> memory_limit(const std::string& line, const std::string& root) {
@@ -74,21 +61,41 @@ std::optional<std::uint64_t> memory_limit(const std::string& line, const std::st
   }
 }
 
-NodeBound::NodeBound(FileSystem& fs, fuse_session* session) : fs_(fs), session_(session) {
-  fs_.on_node_growth([this] {
-    const std::lock_guard lock(mutex_);
-    has_grown_ = true;
-    if (thread_.joinable()) {
-      changed_.notify_one();
-      return;
+std::optional<std::uint64_t> own_memory_limit() {
+  std::ifstream groups("/proc/self/cgroup");
+  std::optional<std::uint64_t> least;
+  for (std::string line; std::getline(groups, line);) {
+    const auto limit = memory_limit(line, "/sys/fs/cgroup");
+    if (limit && *limit < least.value_or(UINT64_MAX)) {
+      least = limit;
     }
-    // Few mounts grow so far.
-    try {
-      thread_ = std::thread([this] { work(); });
-    } catch (const std::system_error&) {
-      // No thread now; there is another try when the table has grown again.
-    }
-  });
+  }
+  return least;
+}
+
+NodeBound::NodeBound(FileSystem& fs, int device,
+                     std::function<std::optional<std::uint64_t>()> limit)
+    : fs_(fs), device_(device), limit_(std::move(limit)) {
+  fs_.on_node_growth([this] { return on_growth(); });
+}
+
+bool NodeBound::on_growth() {
+  const std::lock_guard lock(mutex_);
+  if (is_over_) {
+    return false;
+  }
+  has_grown_ = true;
+  if (thread_.joinable()) {
+    changed_.notify_one();
+    return true;
+  }
+  // Few mounts grow so far.
+  try {
+    thread_ = std::thread([this] { work(); });
+  } catch (const std::system_error&) {
+    // No thread now; there is another try when the table has grown again.
+  }
+  return true;
 }
 
 NodeBound::~NodeBound() {
@@ -114,14 +121,15 @@ void NodeBound::work() {
       has_grown_ = false;
     }
     if (!shrink()) {
+      const std::lock_guard lock(mutex_);
+      is_over_ = true;
       return;
     }
   }
 }
 
 bool NodeBound::shrink() {
-  // It may be set or changed while the mount is there.
-  const auto limit = own_memory_limit();
+  const auto limit = limit_();
   const std::uint64_t most = limit ? *limit / kShare / kNodeBytes : UINT64_MAX;
   if (fs_.node_usage().nodes <= most) {
     return true;
@@ -149,8 +157,7 @@ Status NodeBound::ask_to_forget(const NodeId* nodes, std::size_t count) {
   std::memcpy(message.data(), &header, sizeof header);
   std::memcpy(message.data() + sizeof header, &out, sizeof out);
   std::memcpy(message.data() + sizeof header + sizeof out, nodes, count * sizeof *nodes);
-  return ::write(fuse_session_fd(session_), message.data(), message.size()) >= 0 ? Status()
-                                                                                 : Errno(errno);
+  return ::write(device_, message.data(), message.size()) >= 0 ? Status() : Errno(errno);
 }
 
 }  // namespace layerfs

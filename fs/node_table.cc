@@ -66,8 +66,8 @@ Node* NodeTable::allocate() {
     generation_.push_back(0);
     if (index / kChunk >= chunks_.size()) {
       chunks_.push_back(std::make_unique<Node[]>(kChunk));
-      if (grown_) {
-        grown_();
+      if (grown_ && !grown_()) {
+        grown_ = nullptr;
       }
     }
   }
@@ -350,7 +350,7 @@ void NodeTable::drop_files_locked(const Node& node) {
   keys_of_.erase(first, last);
 }
 
-void NodeTable::on_growth(std::function<void()> listener) {
+void NodeTable::on_growth(std::function<bool()> listener) {
   const std::lock_guard lock(mutex_);
   grown_ = std::move(listener);
 }

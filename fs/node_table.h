@@ -74,8 +74,8 @@ class NodeTable {
   // Every node that is in use. `visit` must not call the table.
   void for_each(const std::function<void(const Node&)>& visit) const;
 
-  // Called after more memory was taken for nodes, under the table's lock.
-  void on_growth(std::function<void()> listener);
+  // Called after more memory was taken for nodes, under the table's lock, until it says false.
+  void on_growth(std::function<bool()> listener);
 
   struct Usage {
     std::uint64_t nodes;
@@ -118,7 +118,7 @@ class NodeTable {
   std::size_t named_ = 0;
   std::size_t name_bytes_ = 0;
   std::size_t live_ = 0;
-  std::function<void()> grown_;
+  std::function<bool()> grown_;
   std::unordered_map<AliasKey, Node*, AliasHash> aliases_;
   std::unordered_map<FileKey, Node*, KeyHash> files_;
   std::unordered_multimap<const Node*, FileKey> keys_of_;

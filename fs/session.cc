@@ -331,7 +331,8 @@ Result<void, Failure> Session::run(const std::function<bool(dev_t)>& on_ready) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
 
-  std::optional<NodeBound> bound(std::in_place, *state.layers.fs, state.session.get());
+  std::optional<NodeBound> bound(std::in_place, *state.layers.fs,
+                                 fuse_session_fd(state.session.get()));
   const pthread_t runner = ::pthread_self();
   // Each client that waits for an answer leaves its processor to a thread of ours.
   const unsigned busy = std::max(1U, std::thread::hardware_concurrency() / 2);

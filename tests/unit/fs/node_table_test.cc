@@ -223,3 +223,19 @@ TEST_CASE("node table: what is left of a forgotten node on disk is told") {
   CHECK(gone[0].layer == 3);
   CHECK_FALSE(gone[0].is_dir);
 }
+
+TEST_CASE("node table: its growth is told once for many nodes, until the listener wants no more") {
+  NodeTable table;
+  int told = 0;
+  table.on_growth([&] { return ++told < 2; });
+  auto grow = [&, name = 0](int count) mutable {
+    while (count-- > 0) {
+      table.add(table.root(), std::to_string(++name), file());
+    }
+    return told;
+  };
+  CHECK(grow(1000) == 0);
+  CHECK(grow(1000) == 1);
+  CHECK(grow(1000) == 2);
+  CHECK(grow(5000) == 2);
+}
