@@ -94,7 +94,7 @@ class Input {
 
 // One for all runs.
 struct Ground {
-  TempDir dir;
+  TempDir dir{quick_parent()};
   MountConfig config;
   std::string before;
 

@@ -100,7 +100,7 @@ void acl(std::string_view text) {
 
 // As attributes of a file: each in turn gets the value.
 void marks(std::string_view text) {
-  static const testing::TempDir dir;
+  static const testing::TempDir dir(testing::quick_parent());
   static const int fd = ::open(dir.at("file").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   const std::size_t divide = text.empty() ? 0 : static_cast<unsigned char>(text[0]);
   const std::string_view first = text.substr(0, divide);
@@ -139,7 +139,7 @@ void options(std::string_view text) {
   }
 }
 
-void arguments(std::string_view text) {
+void mount_arguments(std::string_view text) {
   const auto lines = lines_of(text);
   MountOptions mount;
   const Command command{"layerfs mount", {}, "", mount.groups()};
@@ -148,8 +148,11 @@ void arguments(std::string_view text) {
       (void)mount.finish();
     }
   }
+}
+
+void commit_arguments(std::string_view text) {
   CommitOptions commit;
-  (void)parse_arguments(commit.command(), lines);
+  (void)parse_arguments(commit.command(), lines_of(text));
   (void)commit.check();
 }
 
@@ -238,9 +241,7 @@ const std::vector<Parser>& parsers() {
       {syntax,
        {"0:1000:1:1:100000:65536", "/a\\:b:/c",
         "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue"}},
-      {arguments,
-       {"--io\npassthrough\n--whiteout=oci\n-f\n--\n/l1:/l2\n/u\n/m",
-        "-o\nx.tar.gz\n--change\nCMD [\"/app\"]\n/m"}},
+      {mount_arguments, {"--io\npassthrough\n--whiteout=oci\n-f\n--\n/l1:/l2\n/u\n/m"}},
       {container,
        {"/from:/to:ro,nosuid,rshared", "nofile=64:1024", "c 1:3 rwm", "10.0.0.1:8080:80/udp"}},
       {seccomp,
@@ -252,7 +253,8 @@ const std::vector<Parser>& parsers() {
         R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":)"
         R"({"mediaType":"application/vnd.oci.image.config.v1+json","digest":)"
         R"("sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","size":7},)"
-        R"("layers":[]})"}}};
+        R"("layers":[]})"}},
+      {commit_arguments, {"-o\nx.tar.gz\n--change\nCMD [\"/app\"]\n/m"}}};
   return all;
 }
 

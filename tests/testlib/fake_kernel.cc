@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "tests/testlib/files.h"
 
 namespace layerfs::testing {
@@ -15,7 +17,6 @@ namespace {
 constexpr int kPatienceMs = 10000;
 // Holds the largest request (1 MiB of data and its header) and some more.
 constexpr int kSocketBytes = 4 << 20;
-constexpr std::size_t kMaxMessage = 2U << 20U;
 
 }  // namespace
 
@@ -103,12 +104,12 @@ FakeKernel::Reply FakeKernel::reply_to(std::uint64_t unique) {
     if (::poll(&ready, 1, kPatienceMs) != 1) {
       throw std::runtime_error("no reply to request " + std::to_string(unique));
     }
-    std::string message(kMaxMessage, '\0');
+    const ssize_t size = ::recv(socket_.get(), nullptr, 0, MSG_PEEK | MSG_TRUNC);
+    std::string message(static_cast<std::size_t>(std::max<ssize_t>(size, 0)), '\0');
     const ssize_t n = ::recv(socket_.get(), message.data(), message.size(), 0);
     if (n < static_cast<ssize_t>(sizeof(fuse_out_header))) {
       throw std::runtime_error("the session has ended");
     }
-    message.resize(static_cast<std::size_t>(n));
     fuse_out_header header{};
     std::memcpy(&header, message.data(), sizeof(header));
     if (header.len != message.size()) {

@@ -17,6 +17,9 @@ struct stat stat_of(const std::string& path);               // lstat
 bool exists(const std::string& path);                       // a failure but ENOENT throws
 std::vector<std::string> names_in(const std::string& dir);  // sorted, without . and ..
 
+// Where temporary files are quickest: in memory, where what is there takes user attributes.
+std::string quick_parent();
+
 // A fresh directory in `parent`.
 std::string make_temp_dir(const std::string& parent);
 
@@ -24,7 +27,8 @@ std::string make_temp_dir(const std::string& parent);
 class TempDir {
  public:
   // On /var/tmp: a disk filesystem, as a rule.
-  TempDir() : path_(make_temp_dir("/var/tmp")) {}
+  TempDir() : TempDir("/var/tmp") {}
+  explicit TempDir(const std::string& parent) : path_(make_temp_dir(parent)) {}
   ~TempDir();
   TempDir(const TempDir&) = delete;
   TempDir& operator=(const TempDir&) = delete;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
 #include "tools/oci/compression.h"
 
@@ -22,23 +23,25 @@ constexpr int kMostWindowLog = 27;
 class Input {
  public:
   Input(std::unique_ptr<ByteSource> from, std::string shown)
-      : from_(std::move(from)), shown_(std::move(shown)), buffer_(kInputBytes, '\0') {}
+      : from_(std::move(from)),
+        shown_(std::move(shown)),
+        buffer_(std::make_unique_for_overwrite<char[]>(kInputBytes)) {}
 
   // At least `want` bytes if there are so many; fewer at the end.
   Fallible<std::string_view> peek(std::size_t want) {
     if (end_ - begin_ < want) {
-      std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
+      std::memmove(buffer_.get(), buffer_.get() + begin_, end_ - begin_);
       end_ -= begin_;
       begin_ = 0;
     }
     while (end_ - begin_ < want) {
-      LFS_ASSIGN(const std::size_t have, from_->read(buffer_.data() + end_, buffer_.size() - end_));
+      LFS_ASSIGN(const std::size_t have, from_->read(buffer_.get() + end_, kInputBytes - end_));
       if (have == 0) {
         break;
       }
       end_ += have;
     }
-    return std::string_view(buffer_.data() + begin_, end_ - begin_);
+    return std::string_view(buffer_.get() + begin_, end_ - begin_);
   }
   void take(std::size_t size) { begin_ += size; }
   Failure damaged(const std::string& why) const {
@@ -48,7 +51,7 @@ class Input {
  private:
   std::unique_ptr<ByteSource> from_;
   std::string shown_;
-  std::string buffer_;
+  std::unique_ptr<char[]> buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
 };

@@ -71,7 +71,9 @@ TarItem item_of(struct archive_entry* entry) {
 }  // namespace
 
 TarReader::TarReader(ByteSource& from)
-    : from_(from), buffer_(kBufferBytes, '\0'), archive_(archive_read_new()) {
+    : from_(from),
+      buffer_(std::make_unique_for_overwrite<char[]>(kBufferBytes)),
+      archive_(archive_read_new()) {
   archive_read_support_format_tar(archive_);
 }
 
@@ -79,13 +81,13 @@ TarReader::~TarReader() { archive_read_free(archive_); }
 
 ssize_t TarReader::read(struct archive* archive, void* self, const void** data) {
   auto& reader = *static_cast<TarReader*>(self);
-  auto have = reader.from_.read(reader.buffer_.data(), reader.buffer_.size());
+  auto have = reader.from_.read(reader.buffer_.get(), kBufferBytes);
   if (!have) {
     reader.failure_ = have.error();
     archive_set_error(archive, EIO, "%s", reader.failure_->message.c_str());
     return -1;
   }
-  *data = reader.buffer_.data();
+  *data = reader.buffer_.get();
   return static_cast<ssize_t>(*have);
 }
 

@@ -54,7 +54,7 @@ class TarReader {
   Failure failure(const std::string& where) const;
 
   ByteSource& from_;
-  std::string buffer_;
+  std::unique_ptr<char[]> buffer_;
   std::optional<Failure> failure_;  // of `from_`
   struct archive* archive_;
   bool open_ = false;
