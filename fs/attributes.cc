@@ -338,4 +338,11 @@ Status FileSystem::sync(NodeId id, bool data_only) {
   return {};
 }
 
+bool FileSystem::is_unsettled_copy(NodeId id) {
+  const SharedTree lock(tree_);
+  const auto node = node_of(id);
+  return node && (*node)->is_new_copy &&
+         !std::atomic_ref((*node)->is_settled).load(std::memory_order_relaxed);
+}
+
 }  // namespace layerfs

@@ -297,6 +297,7 @@ Status FileSystem::copy_up_data(NodeId id, std::uint64_t keep_bytes) {
   LFS_ASSIGN(Node * node, node_of(id));
   LFS_TRY(publish_copy(*node, staged, source.st, lock));
   node->content = Content::Here;
+  node->is_new_copy = true;
   // Whoever asked for the copy is about to write, and must not fail for want of a descriptor:
   // the copy may be shorter already.
   descriptors_.put(DescriptorKey::writing(id), share(std::move(staged.fd)));
@@ -330,6 +331,7 @@ Status FileSystem::fill_metacopy(NodeId id, std::uint64_t keep_bytes) {
   LFS_ASSIGN(Node * node, node_of(id));
   LFS_TRY(upper_->marks().clear_metacopy({to.get()}));
   node->content = Content::Here;
+  node->is_new_copy = true;
   if (node->extra) {
     node->extra->redirected = false;
     node->extra->data.reset();

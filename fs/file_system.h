@@ -178,6 +178,8 @@ class FileSystem {
                                 const std::function<void(const ListedEntry&)>& add);
 
   Status sync(NodeId node, bool data_only);
+  // A sync of the data that this does not hear of would leave out that it is a copy.
+  bool is_unsettled_copy(NodeId node);
   Status sync_all();
   // Ends the mount: everything written, work directories empty.
   Status finish();

@@ -62,8 +62,9 @@ Status enter_mode(FuseContext& context, fuse_req_t req, NodeId node, fuse_file_i
   fi->backing_id = opened.backing_id;
 #endif
   if (opened.mode == OpenModes::Mode::Passthrough && writes(fi->flags) &&
-      (fi->flags & O_DSYNC) != 0) {
-    // The kernel syncs what it passes through by itself, the data only: see FileSystem::sync().
+      ((fi->flags & O_DSYNC) != 0 || context.fs.is_unsettled_copy(node))) {
+    // What it passes through the kernel syncs by itself (O_DSYNC, pwritev2(2) with RWF_DSYNC), the
+    // data only: see FileSystem::sync().
     if (const auto synced = context.fs.sync(node, true); !synced) {
       leave_mode(context, req, node, fi->fh);
       return synced.error();

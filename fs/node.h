@@ -90,6 +90,8 @@ struct Node {
   // What names and describes the stored file is on disk, so that syncing its data is enough.
   // Set under the shared lock too, never taken back.
   bool is_settled = false;
+  // It got its name or its data by a copy-up since the mount.
+  bool is_new_copy = false;
 
   bool is_dir() const { return dir != nullptr; }
   bool is_below() const { return place == Place::Lower; }

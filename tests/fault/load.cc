@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
@@ -82,6 +83,12 @@ class File {
   bool write_data_synced(const std::string& text, off_t offset) const {
     return write(text, offset) && ::fdatasync(fd_) == 0;
   }
+  // As pwritev2(2) takes them: RWF_DSYNC, RWF_SYNC.
+  bool write_with(const std::string& text, off_t offset, int flags) const {
+    const iovec part{const_cast<char*>(text.data()), text.size()};
+    return fd_ >= 0 &&
+           ::pwritev2(fd_, &part, 1, offset, flags) == static_cast<ssize_t>(text.size());
+  }
   bool sync() const { return fd_ >= 0 && ::fsync(fd_) == 0; }
 
  private:
@@ -96,12 +103,16 @@ bool replace(const std::string& root, unsigned slot, std::uint32_t step) {
          ::rename(fresh.c_str(), path_of(root, slot).c_str()) == 0;
 }
 
-bool overwrite(const std::string& path, const std::string& text, std::uint32_t step) {
-  switch (step % 3) {
+bool overwrite(const std::string& path, const std::string& text, std::uint32_t way) {
+  switch (way % 5) {
     case 0:
       return File(path, O_WRONLY).write_synced(text, 0);
     case 1:
       return File(path, O_WRONLY).write_data_synced(text, 0);
+    case 2:
+      return File(path, O_WRONLY).write_with(text, 0, RWF_DSYNC);
+    case 3:
+      return File(path, O_WRONLY).write_with(text, 0, RWF_SYNC);
     default:
       return File(path, O_WRONLY | O_DSYNC).write(text, 0);
   }
@@ -116,7 +127,7 @@ bool take_step(const std::string& root, unsigned slot, std::uint32_t step) {
     case SlotKind::Overwrite:
       // Some have had their attributes copied up before, or are opened for it anew.
       return (step != 1 || slot / kKinds % 2 == 0 || ::chmod(path.c_str(), 0600) == 0) &&
-             overwrite(path, text_of(slot, step, kBlock * kBlocks), step);
+             overwrite(path, text_of(slot, step, kBlock * kBlocks), step + slot / kKinds);
     case SlotKind::Append:
       return File(path, O_WRONLY)
           .write_synced(text_of(slot, step, kRecord), static_cast<off_t>(step * kRecord));
