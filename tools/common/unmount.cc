@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "layers/sys/result.h"
 #include "tools/common/control_client.h"
@@ -18,6 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kUsersNamed = 3;
+constexpr int kBusyTries = 10;
+constexpr auto kBusyPause = std::chrono::milliseconds(50);
 
 bool is_below(const std::string& path, const std::string& directory) {
   return path == directory || path.starts_with(directory == "/" ? directory : directory + "/");
@@ -127,10 +131,19 @@ std::vector<std::string> users_of(const std::string& path, std::size_t most) {
 
 Outcome<void> unmount(const MountEntry& mount, Detach detach) {
   const int flags = UMOUNT_NOFOLLOW | (detach == Detach::Lazy ? MNT_DETACH : 0);
-  if (::umount2(mount.mount_point.c_str(), flags) == 0) {
-    return {};
+  int error = 0;
+  for (int tries = 0;; ++tries) {
+    error = ::umount2(mount.mount_point.c_str(), flags) == 0 ? 0 : errno;
+    // Who only looked, at /proc/PID/fd for instance, is gone before one can say who it was.
+    if (error != EBUSY || tries == kBusyTries || !mounted_on(mount).empty() ||
+        !users_of(mount.mount_point, 1).empty()) {
+      break;
+    }
+    std::this_thread::sleep_for(kBusyPause);
   }
-  switch (errno) {
+  switch (error) {
+    case 0:
+      return {};
     case EBUSY:
       return busy(mount);
     case EPERM:
@@ -140,7 +153,7 @@ Outcome<void> unmount(const MountEntry& mount, Detach detach) {
                     "' cannot be unmounted here: it is not mounted any more, or it is locked by "
                     "the namespace it came from");
     default:
-      return failed("'" + mount.mount_point + "': cannot unmount: " + describe(Errno(errno)));
+      return failed("'" + mount.mount_point + "': cannot unmount: " + describe(Errno(error)));
   }
 }
 
