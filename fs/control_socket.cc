@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <system_error>
 
 namespace layerfs {
 namespace {
@@ -76,8 +77,12 @@ Result<std::unique_ptr<ControlSocket>> ControlSocket::open(dev_t device, Handler
   if (::listen(listener.get(), kBacklog) < 0) {
     return Errno::last();
   }
-  return std::unique_ptr<ControlSocket>(
-      new ControlSocket(std::move(listener), std::move(stop), std::move(handler)));
+  try {
+    return std::unique_ptr<ControlSocket>(
+        new ControlSocket(std::move(listener), std::move(stop), std::move(handler)));
+  } catch (const std::system_error& error) {
+    return Errno(error.code().value());
+  }
 }
 
 ControlSocket::~ControlSocket() {
@@ -140,11 +145,15 @@ void ControlSocket::begin_talk(UniqueFd peer) {
     talk_.join();
   }
   talking_ = true;
-  talk_ = std::thread([this, held = std::move(peer)] {
-    ControlPeer talker(held.get(), stop_.get());
-    handler_.talk(talker);
-    talking_ = false;
-  });
+  try {
+    talk_ = std::thread([this, held = std::move(peer)] {
+      ControlPeer talker(held.get(), stop_.get());
+      handler_.talk(talker);
+      talking_ = false;
+    });
+  } catch (const std::system_error&) {
+    talking_ = false;  // the client sees that it is hung up on
+  }
 }
 
 std::optional<std::string> ControlPeer::receive(std::chrono::steady_clock::time_point deadline) {

@@ -123,7 +123,7 @@ void ReaderPool::start_missing(std::unique_lock<std::mutex>& lock) {
   if (have_ < threads_) {
     ++have_;
     lock.unlock();
-    const bool started = start_();
+    const bool started = start_(*this);
     lock.lock();
     have_ -= started ? 0 : 1;
   }

@@ -32,10 +32,11 @@ class ReaderPool {
     bool slow;
   };
 
-  // Starts a thread that calls begin_wait(). False: it could not, and is asked again.
-  using StartThread = std::function<bool()>;
+  // Starts a thread that calls begin_wait() of the pool. False: it could not, and is asked again.
+  using StartThread = std::function<bool(ReaderPool&)>;
 
-  // `threads`, at least 1, call begin_wait().
+  // `threads`, at least 1, call begin_wait(). Throws std::system_error if the watcher cannot be
+  // started.
   explicit ReaderPool(unsigned threads) : ReaderPool({threads, threads}, threads, nullptr) {}
   struct Limits {
     unsigned threads;

@@ -195,6 +195,7 @@ struct Session::State {
 
   std::mutex mutex;
   std::vector<std::thread> workers;
+  bool is_short_of_threads = false;
 
   // Negotiates with the kernel; what was wanted explicitly and cannot be had is a failure.
   Result<void, Failure> begin(HeldStderr& held);
@@ -276,9 +277,14 @@ bool Session::State::start_worker(ReaderPool& pool, pthread_t runner) {
   try {
     workers.emplace_back([this, &pool, runner] { serve(pool, runner); });
   } catch (const std::system_error& error) {
-    spdlog::warn("cannot start a thread: {}", error.code().message());
+    // It is asked for a thousand times a second while nobody waits for requests.
+    if (!is_short_of_threads) {
+      spdlog::warn("cannot start a thread: {}", error.code().message());
+    }
+    is_short_of_threads = true;
     return false;
   }
+  is_short_of_threads = false;
   return true;
 }
 
@@ -336,9 +342,16 @@ Result<void, Failure> Session::run(const std::function<bool(dev_t)>& on_ready) {
   const pthread_t runner = ::pthread_self();
   // Each client that waits for an answer leaves its processor to a thread of ours.
   const unsigned busy = std::max(1U, std::thread::hardware_concurrency() / 2);
-  ReaderPool pool({state.threads, busy}, 1, [&] { return state.start_worker(pool, runner); });
-  if (!state.start_worker(pool, runner)) {
-    return Failure{"a thread is needed; allow more processes (ulimit -u, pids.max)"};
+  const Failure no_thread{"a thread is needed; allow more processes (ulimit -u, pids.max)"};
+  std::optional<ReaderPool> pool;
+  try {
+    pool.emplace(ReaderPool::Limits{state.threads, busy}, 1,
+                 [&](ReaderPool& own) { return state.start_worker(own, runner); });
+  } catch (const std::system_error&) {
+    return no_thread;
+  }
+  if (!state.start_worker(*pool, runner)) {
+    return no_thread;
   }
   const dev_t device = state.device();
   const ControlState control{state.config, state.layers, *state.context, state.threads,
@@ -371,9 +384,9 @@ Result<void, Failure> Session::run(const std::function<bool(dev_t)>& on_ready) {
                held.no_new_privileges ? "no_new_privs" : "without no_new_privs, for fusermount3");
 
   // Nobody may be kept waiting for a thread that cannot be had any more.
-  pool.expect_more();
+  pool->expect_more();
   state.wait_for_end(signals);
-  pool.end();
+  pool->end();
   for (std::thread& worker : state.workers) {
     worker.join();
   }

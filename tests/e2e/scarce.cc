@@ -141,7 +141,72 @@ class MemoryGroup {
   bool made_ = false;
 };
 
+// A group of processes, this one's children that join it, that may be so many.
+class ProcessGroup {
+ public:
+  ProcessGroup() {
+    const std::string name = "/layerfs-test-" + std::to_string(::getpid());
+    const bool unified = ::access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0;
+    path_ = (unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/pids") + name;
+    run("mkdir " + path_);
+    is_made_ = allow(1);
+  }
+  ~ProcessGroup() { run("rmdir " + path_); }
+  ProcessGroup(const ProcessGroup&) = delete;
+  ProcessGroup& operator=(const ProcessGroup&) = delete;
+  bool is_made() const { return is_made_; }
+  bool allow(int most) const {
+    return run("echo " + std::to_string(most) + " >" + path_ + "/pids.max").code == 0;
+  }
+  void wait_until_empty() const {
+    for (int i = 0; i < 500 && !read_file(path_ + "/cgroup.procs").empty(); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  }
+  std::string join() const { return "echo $$ >" + path_ + "/cgroup.procs; "; }
+
+ private:
+  std::string path_;
+  bool is_made_ = false;
+};
+
 }  // namespace
+
+TEST_CASE("without the threads that a mount must have it says so, with fewer than all it serves") {
+  const std::string program = GENERATE("layerfs-overlay", "layerfs mount -o");
+  const ProcessGroup group;
+  if (!group.is_made()) {
+    SKIP_TEST("no control group of processes");
+  }
+  Scarce scarce;
+  make_dirs(scarce.base() + "/u");
+  make_dirs(scarce.base() + "/w");
+  write_file(scarce.lower("f"), "data");
+  bool was_refused = false;
+  bool was_mounted = false;
+  for (int most = 3; most < 10; ++most) {
+    CAPTURE(program, most);
+    REQUIRE(group.allow(most));
+    const CommandResult result =
+        run(group.join() + "exec " + program + (program == "layerfs-overlay" ? " -o " : " ") +
+            "lowerdir=" + scarce.base() + "/l,upperdir=" + scarce.base() +
+            "/u,workdir=" + scarce.base() + "/w " + scarce.root());
+    CAPTURE(result.output);
+    if (result.code != 0) {
+      was_refused = true;
+      CHECK(result.output.find("signal") == std::string::npos);
+      CHECK_FALSE(exists(scarce.at("f")));
+    } else {
+      was_mounted = true;
+      CHECK(read_file(scarce.at("f")) == "data");
+      write_file(scarce.at("g"), "new");
+      CHECK(::umount2(scarce.root().c_str(), 0) == 0);
+    }
+    group.wait_until_empty();
+  }
+  CHECK(was_refused);
+  CHECK(was_mounted);
+}
 
 TEST_CASE("on a full disk a change is ENOSPC, nothing is lost, and deleting makes room", "[S-03]") {
   const std::string io = GENERATE(from_range(io_modes()));

@@ -136,7 +136,7 @@ Outcome<pid_t> fork_off(const std::function<int(UniqueFd)>& body, const UniqueFd
   if (inherited.get() != kOwn) {
     ::dup3(inherited.get(), kOwn, O_CLOEXEC);
   }
-  ::close_range(kOwn + 1, ~0U, 0);
+  ::closefrom(kOwn + 1);
   for (int number = 1; number < NSIG; ++number) {
     ::signal(number, SIG_DFL);
   }

@@ -203,18 +203,16 @@ TEST_CASE("reader pool: a thread that is not there yet is started when nobody wa
   std::atomic<bool> can_start{false};
   std::counting_semaphore<> answers{0};
   std::vector<std::thread> threads;
-  ReaderPool* all = nullptr;
-  ReaderPool pool({2, 2}, 1, [&] {
+  ReaderPool pool({2, 2}, 1, [&](ReaderPool& own) {
     if (can_start) {
       ++started;
       threads.emplace_back([&] {
-        CHECK(all->begin_wait());
+        CHECK(own.begin_wait());
         answers.acquire();
       });
     }
     return can_start.load();
   });
-  all = &pool;
   REQUIRE(pool.begin_wait());
   std::this_thread::sleep_for(20ms);
   CHECK(pool.waiting() == 1);
