@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -539,4 +540,31 @@ TEST_CASE("syncfs and fsync of files and directories succeed and write out") {
   CHECK(read_file(mount.upper() + "/f").substr(0, 6) == "second");
   CHECK(::fdatasync(file.fd()) == 0);
   CHECK(::fsync(dir.fd()) == 0);
+}
+
+TEST_CASE("each way to write synchronously has the daemon sync, unless the kernel itself does") {
+  const std::string io = GENERATE(from_range(io_modes()));
+  const auto [how, open_flags, write_flags] =
+      GENERATE(table<const char*, int, int>({{"RWF_DSYNC", 0, RWF_DSYNC},
+                                             {"RWF_SYNC", 0, RWF_SYNC},
+                                             {"O_DSYNC", O_DSYNC, 0},
+                                             {"O_SYNC", O_SYNC, 0},
+                                             {"none", 0, 0}}));
+  CAPTURE(io, how);
+  TestMount mount;
+  one_file(mount.lower());
+  mount.mount("--io " + io);
+  const File file(mount.at("f"), O_WRONLY | open_flags);
+  for (const std::string text : {"first", "again"}) {
+    const TestMount::Counts before = mount.requests();
+    const iovec part{const_cast<char*>(text.data()), text.size()};
+    REQUIRE(::pwritev2(file.fd(), &part, 1, 0, write_flags) == 5);
+    const TestMount::Counts counts = asked(before, mount.requests());
+    const auto syncs = counts.find("FSYNC");
+    const bool is_asked = io == "cached" && std::string(how) != "none";
+    CHECK((syncs == counts.end() ? 0 : syncs->second) == (is_asked ? 1 : 0));
+    if (std::string(how) != "none") {
+      CHECK(read_file(mount.upper() + "/f").substr(0, 5) == text);
+    }
+  }
 }
