@@ -100,10 +100,7 @@ void ReaderPool::unpark_one() {
   const std::lock_guard lock(mutex_);
   if (parked_ == 0) {
     // All are serving: the first to be done will wait, or the one that is started.
-    missing_ = have_ < threads_;
-    if (missing_) {
-      watcher_.notify_one();
-    }
+    ask_for_thread();
     return;
   }
   --parked_;
@@ -112,21 +109,25 @@ void ReaderPool::unpark_one() {
   unparked_.notify_one();
 }
 
+void ReaderPool::ask_for_thread() {
+  missing_ = have_ < threads_;
+  if (missing_) {
+    watcher_.notify_one();
+  }
+}
+
 void ReaderPool::expect_more() {
   const std::lock_guard lock(mutex_);
-  missing_ = have_ < threads_;
-  watcher_.notify_one();
+  ask_for_thread();
 }
 
 void ReaderPool::start_missing(std::unique_lock<std::mutex>& lock) {
   missing_ = false;
-  if (have_ < threads_) {
-    ++have_;
-    lock.unlock();
-    const bool started = start_(*this);
-    lock.lock();
-    have_ -= started ? 0 : 1;
-  }
+  ++have_;
+  lock.unlock();
+  const bool started = start_(*this);
+  lock.lock();
+  have_ -= started ? 0 : 1;
 }
 
 void ReaderPool::close() {

@@ -69,6 +69,7 @@ class ReaderPool {
 
  private:
   void unpark_one();
+  void ask_for_thread();  // with the mutex
   void adapt(const Arrival& arrival);
   void watch();
   void start_missing(std::unique_lock<std::mutex>& lock);

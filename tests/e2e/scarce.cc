@@ -109,65 +109,65 @@ class Scarce {
   std::string base_;
 };
 
-// A group of processes with a limit of memory, in whichever form the machine has.
-class MemoryGroup {
+// A group of processes, in whichever form the machine has. It is removed at the end.
+class Group {
  public:
-  explicit MemoryGroup(std::size_t bytes) {
-    const std::string name = "/layerfs-test-" + std::to_string(::getpid());
-    const bool unified = ::access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0;
-    path_ = (unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory") + name;
-    events_ = unified ? "memory.events" : "memory.oom_control";
-    peak_ = unified ? "memory.peak" : "memory.max_usage_in_bytes";
-    made_ = run("mkdir " + path_ + " && echo " + std::to_string(bytes) + " >" +
-                at(unified ? "memory.max" : "memory.limit_in_bytes"))
-                .code == 0;
+  // `controller`: of version 1.
+  explicit Group(const std::string& controller)
+      : path_((is_unified() ? "/sys/fs/cgroup" : "/sys/fs/cgroup/" + controller) +
+              "/layerfs-test-" + std::to_string(::getpid())) {
+    run("mkdir " + path_);
   }
-  ~MemoryGroup() {
-    run("for i in 1 2 3 4 5 6 7 8 9; do rmdir " + path_ + " && break; sleep 0.1; done");
-  }
-  MemoryGroup(const MemoryGroup&) = delete;
-  MemoryGroup& operator=(const MemoryGroup&) = delete;
-  bool is_made() const { return made_; }
+  ~Group() { run("for i in 1 2 3 4 5 6 7 8 9; do rmdir " + path_ + " && break; sleep 0.1; done"); }
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
+  static bool is_unified() { return ::access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0; }
   std::string at(const std::string& name) const { return path_ + "/" + name; }
-  std::string state() const { return read_file(at(events_)); }
-  double peak_mebibytes() const {
-    return static_cast<double>(std::stoull(read_file(at(peak_)))) / static_cast<double>(kMiB);
+  // False: there is no such file.
+  bool set(const std::string& name, std::size_t value) const {
+    return run("echo " + std::to_string(value) + " >" + at(name)).code == 0;
   }
 
  private:
   std::string path_;
-  std::string events_;
-  std::string peak_;
-  bool made_ = false;
 };
 
-// A group of processes, this one's children that join it, that may be so many.
+class MemoryGroup {
+ public:
+  explicit MemoryGroup(std::size_t bytes)
+      : group_("memory"),
+        made_(group_.set(Group::is_unified() ? "memory.max" : "memory.limit_in_bytes", bytes)) {}
+  bool is_made() const { return made_; }
+  std::string at(const std::string& name) const { return group_.at(name); }
+  std::string state() const {
+    return read_file(at(Group::is_unified() ? "memory.events" : "memory.oom_control"));
+  }
+  double peak_mebibytes() const {
+    const char* const peak = Group::is_unified() ? "memory.peak" : "memory.max_usage_in_bytes";
+    return static_cast<double>(std::stoull(read_file(at(peak)))) / static_cast<double>(kMiB);
+  }
+
+ private:
+  Group group_;
+  bool made_;
+};
+
+// This process's children that join it may be so many.
 class ProcessGroup {
  public:
-  ProcessGroup() {
-    const std::string name = "/layerfs-test-" + std::to_string(::getpid());
-    const bool unified = ::access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0;
-    path_ = (unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/pids") + name;
-    run("mkdir " + path_);
-    is_made_ = allow(1);
-  }
-  ~ProcessGroup() { run("rmdir " + path_); }
-  ProcessGroup(const ProcessGroup&) = delete;
-  ProcessGroup& operator=(const ProcessGroup&) = delete;
-  bool is_made() const { return is_made_; }
-  bool allow(int most) const {
-    return run("echo " + std::to_string(most) + " >" + path_ + "/pids.max").code == 0;
-  }
+  ProcessGroup() : group_("pids"), made_(allow(1)) {}
+  bool is_made() const { return made_; }
+  bool allow(std::size_t most) const { return group_.set("pids.max", most); }
   void wait_until_empty() const {
-    for (int i = 0; i < 500 && !read_file(path_ + "/cgroup.procs").empty(); ++i) {
+    for (int i = 0; i < 500 && !read_file(group_.at("cgroup.procs")).empty(); ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
   }
-  std::string join() const { return "echo $$ >" + path_ + "/cgroup.procs; "; }
+  std::string join() const { return "echo $$ >" + group_.at("cgroup.procs") + "; "; }
 
  private:
-  std::string path_;
-  bool is_made_ = false;
+  Group group_;
+  bool made_;
 };
 
 }  // namespace
@@ -184,7 +184,7 @@ TEST_CASE("without the threads that a mount must have it says so, with fewer tha
   write_file(scarce.lower("f"), "data");
   bool was_refused = false;
   bool was_mounted = false;
-  for (int most = 3; most < 10; ++most) {
+  for (std::size_t most = 3; most < 10; ++most) {
     CAPTURE(program, most);
     REQUIRE(group.allow(most));
     const CommandResult result =

@@ -116,7 +116,7 @@ Outcome<std::optional<std::string>> layer_use(const DirectoryId& directory) {
   if (!holder) {
     return use;
   }
-  const auto mount_point = mount_of(*holder);
+  const auto mount_point = name == "layerfsd" ? mount_of(*holder) : std::nullopt;
   use = mount_point ? "a layer of the mount at '" + *mount_point + "'"
                     : "a layer of a mount of process " + std::to_string(*holder) + " (" + name +
                           ") that cannot be seen from here";

@@ -69,14 +69,26 @@ std::vector<std::string> mounted_on(const MountEntry& mount) {
   return out;
 }
 
-Problem busy(const MountEntry& mount) {
+// What keeps a mount busy, as far as it can be seen; "": nothing.
+struct Blockers {
+  std::string mounts;
+  std::string users;
+};
+
+Blockers blockers_of(const MountEntry& mount) {
+  std::string mounts = join(mounted_on(mount));
+  return mounts.empty() ? Blockers{"", join(users_of(mount.mount_point, kUsersNamed))}
+                        : Blockers{std::move(mounts), ""};
+}
+
+Problem busy(const MountEntry& mount, const Blockers& blockers) {
   const std::string& point = mount.mount_point;
-  std::string who = join(mounted_on(mount));
-  if (!who.empty()) {
-    return failed("'" + point + "' is busy: other filesystems are mounted in it (" + who +
-                  "); unmount those first, or use 'layerfs umount --lazy " + point + "'");
+  if (!blockers.mounts.empty()) {
+    return failed("'" + point + "' is busy: other filesystems are mounted in it (" +
+                  blockers.mounts + "); unmount those first, or use 'layerfs umount --lazy " +
+                  point + "'");
   }
-  who = join(users_of(point, kUsersNamed));
+  const std::string& who = blockers.users;
   return failed("'" + point + "' is busy" + (who.empty() ? "" : ": used by " + who) +
                 "; end what uses it (fuser -vm " + point + "), or use 'layerfs umount --lazy " +
                 point + "'");
@@ -100,7 +112,7 @@ Outcome<void> unmount_by_helper(const MountEntry& mount, Detach detach) {
     return {};
   }
   if (finished.error_text.find("busy") != std::string::npos) {
-    return busy(mount);
+    return busy(mount, blockers_of(mount));
   }
   std::string text = finished.error_text.substr(0, finished.error_text.find('\n'));
   if (text.empty()) {
@@ -131,30 +143,27 @@ std::vector<std::string> users_of(const std::string& path, std::size_t most) {
 
 Outcome<void> unmount(const MountEntry& mount, Detach detach) {
   const int flags = UMOUNT_NOFOLLOW | (detach == Detach::Lazy ? MNT_DETACH : 0);
-  int error = 0;
-  for (int tries = 0;; ++tries) {
-    error = ::umount2(mount.mount_point.c_str(), flags) == 0 ? 0 : errno;
-    // Who only looked, at /proc/PID/fd for instance, is gone before one can say who it was.
-    if (error != EBUSY || tries == kBusyTries || !mounted_on(mount).empty() ||
-        !users_of(mount.mount_point, 1).empty()) {
-      break;
-    }
-    std::this_thread::sleep_for(kBusyPause);
-  }
-  switch (error) {
-    case 0:
-      return {};
-    case EBUSY:
-      return busy(mount);
-    case EPERM:
+  for (int tries = 0; ::umount2(mount.mount_point.c_str(), flags) != 0; ++tries) {
+    const int error = errno;
+    if (error == EPERM) {
       return unmount_by_helper(mount, detach);
-    case EINVAL:
+    }
+    if (error == EINVAL) {
       return failed("'" + mount.mount_point +
                     "' cannot be unmounted here: it is not mounted any more, or it is locked by "
                     "the namespace it came from");
-    default:
+    }
+    if (error != EBUSY) {
       return failed("'" + mount.mount_point + "': cannot unmount: " + describe(Errno(error)));
+    }
+    // Who only looked, at /proc/PID/fd for instance, is gone before one can say who it was.
+    const Blockers blockers = blockers_of(mount);
+    if (tries == kBusyTries || !blockers.mounts.empty() || !blockers.users.empty()) {
+      return busy(mount, blockers);
+    }
+    std::this_thread::sleep_for(kBusyPause);
   }
+  return {};
 }
 
 Outcome<bool> unmount_if_dead(const std::string& path) {
