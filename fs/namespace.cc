@@ -228,6 +228,9 @@ Result<FileSystem::Creation> FileSystem::create_nameless(NodeId parent_id, const
                                                          mode_t mode) {
   const ExclusiveTree lock(tree_);
   LFS_ASSIGN(Node * parent, node_of(parent_id));
+  if (!parent->is_dir()) {
+    return Errno(ENOTDIR);
+  }
   if (!upper_) {
     return Errno(EROFS);
   }

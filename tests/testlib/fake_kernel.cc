@@ -14,7 +14,9 @@
 namespace layerfs::testing {
 namespace {
 
-constexpr int kPatienceMs = 10000;
+// Ten seconds in all, in looks: whoever is stopped for long (SIGSTOP, a freezer) misses one.
+constexpr int kLookMs = 1000;
+constexpr int kLooks = 10;
 // Holds the largest request (1 MiB of data and its header) and some more.
 constexpr int kSocketBytes = 4 << 20;
 
@@ -101,7 +103,11 @@ std::uint64_t FakeKernel::send(std::uint32_t opcode, std::uint64_t nodeid,
 FakeKernel::Reply FakeKernel::reply_to(std::uint64_t unique) {
   while (!replies_.contains(unique)) {
     pollfd ready{socket_.get(), POLLIN, 0};
-    if (::poll(&ready, 1, kPatienceMs) != 1) {
+    int looks = 0;
+    while (looks < kLooks && ::poll(&ready, 1, kLookMs) != 1) {
+      ++looks;
+    }
+    if (looks == kLooks) {
       throw std::runtime_error("no reply to request " + std::to_string(unique));
     }
     const ssize_t size = ::recv(socket_.get(), nullptr, 0, MSG_PEEK | MSG_TRUNC);
