@@ -189,22 +189,11 @@ void on_read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset,
       return fd.error();
     }
     char* const room = reply_room(size);
-    std::size_t filled = 0;
-    while (filled < size) {
-      const ssize_t n =
-          ::pread((*fd)->get(), room + filled, size - filled, offset + static_cast<off_t>(filled));
-      if (n < 0 && errno == EINTR) {
-        continue;
-      }
-      if (n < 0) {
-        return Errno::last();
-      }
-      if (n == 0) {
-        break;
-      }
-      filled += static_cast<std::size_t>(n);
+    const auto filled = sys::read_fully((*fd)->get(), room, size, offset);
+    if (!filled) {
+      return filled.error();
     }
-    fuse_reply_buf(req, room, filled);
+    fuse_reply_buf(req, room, *filled);
     return {};
   });
 }

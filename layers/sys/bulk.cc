@@ -5,15 +5,30 @@
 
 namespace layerfs::sys {
 
-Status write_fully(int fd, std::string_view bytes, std::uint64_t offset) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno != EINTR) {
+Result<std::size_t> write_most(int fd, std::string_view bytes, std::uint64_t offset) {
+  std::size_t written = 0;
+  while (written < bytes.size()) {
+    const ssize_t n = ::pwrite(fd, bytes.data() + written, bytes.size() - written,
+                               static_cast<off_t>(offset + written));
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    if (n < 0 && written == 0) {
       return Errno::last();
     }
-    const auto done = n < 0 ? 0 : static_cast<std::size_t>(n);
-    bytes.remove_prefix(done);
-    offset += done;
+    if (n <= 0) {
+      break;
+    }
+    written += static_cast<std::size_t>(n);
+  }
+  return written;
+}
+
+Status write_fully(int fd, std::string_view bytes, std::uint64_t offset) {
+  while (!bytes.empty()) {
+    LFS_ASSIGN(const std::size_t written, write_most(fd, bytes, offset));
+    bytes.remove_prefix(written);
+    offset += written;
   }
   return {};
 }

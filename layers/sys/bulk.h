@@ -11,7 +11,9 @@
 
 namespace layerfs::sys {
 
-// pwrite(2) until all is written.
+// pwrite(2) until all is written, or one fails; an error only if nothing was.
+Result<std::size_t> write_most(int fd, std::string_view bytes, std::uint64_t offset);
+// Until all is written.
 Status write_fully(int fd, std::string_view bytes, std::uint64_t offset);
 
 // Calls `visit` for each entry of the directory, which may be O_PATH and keeps its position,

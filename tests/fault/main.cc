@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -113,8 +114,13 @@ Options parse(int argc, char** argv) {
       usage_error(word + " is unknown or lacks its value");
     }
     const std::string value = argv[++i];
-    const auto number = [&value] {
-      return static_cast<std::size_t>(std::strtoul(value.c_str(), nullptr, 10));
+    const auto number = [&] {
+      std::size_t parsed = 0;
+      const char* const end = value.data() + value.size();
+      if (std::from_chars(value.data(), end, parsed).ptr != end || value.empty()) {
+        usage_error(word + " takes a number, not '" + value + "'");
+      }
+      return parsed;
     };
     if (word == "--variant") {
       options.selection.variant = value;

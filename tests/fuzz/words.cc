@@ -166,6 +166,7 @@ void syntax(std::string_view text) {
   (void)split_mount_words(text);
   (void)parse_id(text);
   (void)parse_int(text, -5, 5);
+  (void)parse_size(text);
   (void)parse_switch(text);
   (void)parse_mountinfo(text);
   const auto seconds = parse_seconds(text);
@@ -185,7 +186,6 @@ void container(std::string_view text) {
   (void)parse_ulimit(text);
   (void)parse_environment_file(text);
   (void)parse_environment(text);
-  (void)parse_size(text);
   (void)parse_rate(text);
   (void)parse_port(text);
   (void)parse_hostname(text);

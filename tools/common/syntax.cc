@@ -1,6 +1,7 @@
 #include "tools/common/syntax.h"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -188,6 +189,27 @@ Outcome<int> parse_int(std::string_view text, int least, int most) {
                        " to " + std::to_string(most));
   }
   return number;
+}
+
+Outcome<std::uint64_t> parse_size(std::string_view text) {
+  constexpr std::string_view kUnits = "bkmgt";
+  std::string_view digits = text;
+  unsigned shift = 0;
+  if (!digits.empty() && std::isalpha(static_cast<unsigned char>(digits.back())) != 0) {
+    const auto unit =
+        kUnits.find(static_cast<char>(std::tolower(static_cast<unsigned char>(digits.back()))));
+    if (unit == std::string_view::npos) {
+      return usage_error("'" + std::string(text) + "' is no size; units are b, k, m, g and t");
+    }
+    shift = static_cast<unsigned>(unit) * 10;
+    digits.remove_suffix(1);
+  }
+  std::uint64_t value = 0;
+  if (!parse_whole(digits, value) ||
+      value > (std::uint64_t{std::numeric_limits<std::int64_t>::max()} >> shift)) {
+    return usage_error("'" + std::string(text) + "' is no size, as 512m is one");
+  }
+  return value << shift;
 }
 
 Outcome<bool> parse_switch(std::string_view text) {

@@ -41,6 +41,8 @@ Outcome<std::int64_t> parse_id(std::string_view text);
 Outcome<double> parse_seconds(std::string_view text);
 // An integer from `least` to `most`.
 Outcome<int> parse_int(std::string_view text, int least, int most);
+// "512m": bytes, at most 2^63 - 1; b, k, m, g and t, small or capital, mean powers of 1024.
+Outcome<std::uint64_t> parse_size(std::string_view text);
 // on|yes|true|1 or off|no|false|0.
 Outcome<bool> parse_switch(std::string_view text);
 

@@ -1,7 +1,6 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -43,20 +42,6 @@ struct UnpackOptions {
   ProgressMode progress = ProgressMode::Auto;
 };
 
-Outcome<std::uint64_t> parse_size(std::string_view text) {
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
-  const std::size_t power = std::string_view("KMGT").find(unit.substr(0, 1));
-  const bool good = error == std::errc() && value > 0 &&
-                    (unit.empty() || (unit.size() == 1 && power != std::string_view::npos));
-  const auto shift = static_cast<unsigned>(unit.empty() ? 0 : 10 * (power + 1));
-  if (!good || value > (UINT64_MAX >> shift)) {
-    return usage_error("'" + std::string(text) + "' is not a size such as 500M or 64G");
-  }
-  return value << shift;
-}
-
 Option switch_option(std::string name, std::string help, bool& target, bool value) {
   return {.name = std::move(name),
           .help = std::move(help),
@@ -74,7 +59,11 @@ OptionGroup form_group(UnpackOptions& options) {
             .value = "SIZE",
             .help = "The most bytes that the files of one layer may have. Default: 64G.",
             .apply = [&options](std::string_view text) -> Outcome<void> {
-              LFS_ASSIGN(options.store.limits.bytes, parse_size(text));
+              LFS_ASSIGN(const std::uint64_t bytes, parse_size(text));
+              if (bytes == 0) {
+                return usage_error("no layer fits into 0 bytes");
+              }
+              options.store.limits.bytes = bytes;
               return {};
             }},
            switch_option("strict",

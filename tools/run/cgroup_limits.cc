@@ -7,7 +7,7 @@
 #include <array>
 #include <cmath>
 
-#include "tools/run/option_syntax.h"
+#include "tools/common/syntax.h"
 
 namespace layerfs::run {
 namespace {

@@ -215,26 +215,6 @@ Outcome<std::vector<std::string>> parse_environment_file(std::string_view text) 
   return out;
 }
 
-Outcome<std::uint64_t> parse_size(std::string_view text) {
-  constexpr std::string_view kUnits = "bkmgt";
-  std::string_view digits = text;
-  unsigned shift = 0;
-  if (!digits.empty() && std::isalpha(static_cast<unsigned char>(digits.back())) != 0) {
-    const auto unit =
-        kUnits.find(static_cast<char>(std::tolower(static_cast<unsigned char>(digits.back()))));
-    if (unit == std::string_view::npos) {
-      return usage_error(quoted(text) + " is no size; units are b, k, m, g and t");
-    }
-    shift = static_cast<unsigned>(unit) * 10;
-    digits.remove_suffix(1);
-  }
-  const auto value = number<std::uint64_t>(digits);
-  if (!value || *value > (std::uint64_t{std::numeric_limits<std::int64_t>::max()} >> shift)) {
-    return usage_error(quoted(text) + " is no size, as 512m is one");
-  }
-  return *value << shift;
-}
-
 Outcome<std::uint64_t> parse_rate(std::string_view text) {
   constexpr std::string_view kUnits = "kmg";
   std::string_view digits = text;

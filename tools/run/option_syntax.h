@@ -22,8 +22,6 @@ Outcome<RLimit> parse_ulimit(std::string_view text);
 Outcome<std::vector<std::string>> parse_environment_file(std::string_view text);
 // NAME=VALUE, or NAME for the caller's value; empty if the caller has none.
 Outcome<std::vector<std::string>> parse_environment(std::string_view text);
-// "512m": bytes; b, k, m, g and t mean powers of 1024.
-Outcome<std::uint64_t> parse_size(std::string_view text);
 // "10m": bits a second; k, m and g mean powers of 1000, as networks have it.
 Outcome<std::uint64_t> parse_rate(std::string_view text);
 // [ADDRESS:]HOST:CONTAINER[/udp|/tcp] or PORT alone.

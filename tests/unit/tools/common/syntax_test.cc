@@ -104,6 +104,16 @@ TEST_CASE("numbers are taken whole or not at all") {
   }
 }
 
+TEST_CASE("a size has a unit of 1024") {
+  CHECK(*parse_size("512m") == 512ULL << 20);
+  CHECK(*parse_size("1G") == 1ULL << 30);
+  CHECK(*parse_size("7") == 7);
+  for (const char* text : {"", "m", "1x", "-1", "1.5g", "k", " 1", "9999999999t"}) {
+    INFO(text);
+    CHECK_FALSE(parse_size(text));
+  }
+}
+
 TEST_CASE("switches") {
   CHECK(*parse_switch("on"));
   CHECK(!*parse_switch("0"));

@@ -63,16 +63,6 @@ TEST_CASE("option syntax: an environment file has values, comments and empty lin
   CHECK_FALSE(parse_environment_file("=x\n"));
 }
 
-TEST_CASE("option syntax: a size has a unit of 1024") {
-  CHECK(*parse_size("512m") == 512ULL << 20);
-  CHECK(*parse_size("1G") == 1ULL << 30);
-  CHECK(*parse_size("7") == 7);
-  for (const char* text : {"", "m", "1x", "-1", "1.5g", "9999999999t"}) {
-    INFO(text);
-    CHECK_FALSE(parse_size(text));
-  }
-}
-
 TEST_CASE("option syntax: a port is HOST:CONTAINER with an address and a protocol") {
   const auto port = parse_port("127.0.0.1:8080:80/udp");
   REQUIRE(port);
