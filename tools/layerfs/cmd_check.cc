@@ -4,7 +4,6 @@
 
 #include "layers/mount_config.h"
 #include "layers/upper_check.h"
-#include "tools/common/syntax.h"
 #include "tools/layerfs/commands.h"
 #include "tools/layerfs/layer_choice.h"
 
@@ -24,25 +23,15 @@ Command command_for(CheckWords& options) {
       .summary =
           "Finds what a crash, a lost work directory or other lowers have left in an upper that "
           "no mount uses, and with --repair mends what can be mended.",
-      .groups = {{"Options",
-                  {{.name = "lower",
-                    .value = "LOWER[:LOWER...]",
-                    .help = "The layers below UPPER, an init layer too, the leftmost on top. "
-                            "Without them only what needs no lower to judge is looked at.",
-                    .apply = [&options](std::string_view text) -> Outcome<void> {
-                      LFS_ASSIGN(options.words.lowers, split_layers(text));
-                      return {};
-                    }},
-                   {.name = "work",
-                    .value = "DIR",
-                    .help = "The work directory of UPPER. Default: .NAME.layerfs-work beside it.",
-                    .apply = [&options](std::string_view text) -> Outcome<void> {
-                      options.words.work = std::string(text);
-                      return {};
-                    }},
-                   flag("repair", "Mend what is found.", options.repair),
-                   flag("json", "Print one JSON document a finding, one on each line.",
-                        options.json)}}},
+      .groups =
+          {{"Options",
+            {lower_option(options.words,
+                          "The layers below UPPER, an init layer too, the leftmost on top. "
+                          "Without them only what needs no lower to judge is looked at."),
+             work_option(options.words.work,
+                         "The work directory of UPPER. Default: .NAME.layerfs-work beside it."),
+             flag("repair", "Mend what is found.", options.repair),
+             flag("json", "Print one JSON document a finding, one on each line.", options.json)}}},
   };
 }
 

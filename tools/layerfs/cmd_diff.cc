@@ -8,7 +8,6 @@
 
 #include "layers/change_walk.h"
 #include "layers/mount_config.h"
-#include "tools/common/syntax.h"
 #include "tools/layerfs/commands.h"
 #include "tools/layerfs/instant.h"
 #include "tools/layerfs/layer_choice.h"
@@ -33,22 +32,12 @@ Command command_for(DiffOptions& options) {
           "what differs between two stacks of layers: A is added, C is changed, D is deleted. "
           "A directory above a change is itself changed.",
       .groups = {{"Options",
-                  {{.name = "lower",
-                    .value = "LOWER[:LOWER...]",
-                    .help = "The layers below UPPER, the leftmost on top.",
-                    .apply = [&options](std::string_view text) -> Outcome<void> {
-                      LFS_ASSIGN(options.words.lowers, split_layers(text));
-                      return {};
-                    }},
-                   {.name = "work",
-                    .value = "DIR",
-                    .help = "The work directory of UPPER, or of NOW's topmost layer, which holds "
-                            "the hard links of lower files. Default: .NAME.layerfs-work beside "
-                            "it.",
-                    .apply = [&options](std::string_view text) -> Outcome<void> {
-                      options.words.work = std::string(text);
-                      return {};
-                    }},
+                  {lower_option(options.words, "The layers below UPPER, the leftmost on top."),
+                   work_option(
+                       options.words.work,
+                       "The work directory of UPPER, or of NOW's topmost layer, which holds "
+                       "the hard links of lower files. Default: .NAME.layerfs-work beside "
+                       "it."),
                    {.name = "all",
                     .help = "List also what is in UPPER and equal to what is below.",
                     .apply = [&options](std::string_view) -> Outcome<void> {

@@ -32,23 +32,16 @@ Command command_for(SquashWords& words) {
           "Makes of several layers, the leftmost on top, one new directory that means the same on "
           "whatever it is stacked: deletions and opaque directories are kept.",
       .groups = {{"Options",
-                  {{.name = "work",
-                    .value = "DIR",
-                    .help = "The work directory of the topmost layer, if that was an upper: it "
-                            "holds the hard links of lower files. Default: .NAME.layerfs-work "
-                            "beside it.",
-                    .apply = [&words](std::string_view text) -> Outcome<void> {
-                      words.work = std::string(text);
-                      return {};
-                    }},
-                   whiteout_option(words.marks),
-                   override_stat_option(words.marks),
+                  {work_option(words.work,
+                               "The work directory of the topmost layer, if that was an upper: it "
+                               "holds the hard links of lower files. Default: .NAME.layerfs-work "
+                               "beside it."),
+                   whiteout_option(words.marks), override_stat_option(words.marks),
                    flag("strict",
                         "Fail if something is lost (a socket, say), which otherwise is "
                         "listed.",
                         words.strict),
-                   flag("json", "Print JSON.", words.json),
-                   progress_option(words.progress)}}},
+                   flag("json", "Print JSON.", words.json), progress_option(words.progress)}}},
   };
 }
 

@@ -54,21 +54,10 @@ Outcome<std::optional<std::int64_t>> source_date_epoch() {
 
 OptionGroup CommitOptions::what_group() {
   return {"What is committed",
-          {{.name = "lower",
-            .value = "LOWER[:LOWER...]",
-            .help = "The layers below UPPER, the leftmost on top.",
-            .apply = [this](std::string_view text) -> Outcome<void> {
-              LFS_ASSIGN(words.lowers, split_layers(text));
-              return {};
-            }},
-           {.name = "work",
-            .value = "DIR",
-            .help = "The work directory of UPPER, which holds the hard links of lower files. "
-                    "Default: .NAME.layerfs-work beside it.",
-            .apply = [this](std::string_view text) -> Outcome<void> {
-              words.work = std::string(text);
-              return {};
-            }},
+          {lower_option(words, "The layers below UPPER, the leftmost on top."),
+           work_option(words.work,
+                       "The work directory of UPPER, which holds the hard links of lower files. "
+                       "Default: .NAME.layerfs-work beside it."),
            {.name = "empty",
             .value = "PATH",
             .help = "What is in this directory is left out: a volume's mount point, say. May be "

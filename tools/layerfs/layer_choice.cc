@@ -78,6 +78,26 @@ Problem to_problem(const Failure& failure) { return failed(failure.message); }
 
 }  // namespace
 
+Option lower_option(LayerWords& words, std::string help) {
+  return {.name = "lower",
+          .value = "LOWER[:LOWER...]",
+          .help = std::move(help),
+          .apply = [&words](std::string_view text) -> Outcome<void> {
+            LFS_ASSIGN(words.lowers, split_layers(text));
+            return {};
+          }};
+}
+
+Option work_option(std::optional<std::string>& work, std::string help) {
+  return {.name = "work",
+          .value = "DIR",
+          .help = std::move(help),
+          .apply = [&work](std::string_view text) -> Outcome<void> {
+            work = std::string(text);
+            return {};
+          }};
+}
+
 Outcome<LayerChoice> choose_layers(const std::string& word, const LayerWords& words) {
   const auto located = locate(word, LastComponent::Follow);
   if (located && located->is_mount_point && is_layerfs(located->mount)) {

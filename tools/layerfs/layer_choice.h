@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "layers/merged_view.h"
+#include "tools/common/command_line.h"
 #include "tools/common/mount_table.h"
 #include "tools/common/problem.h"
 
@@ -18,6 +19,10 @@ struct LayerWords {
   std::vector<std::string> lowers;  // --lower, split; topmost first
   std::optional<std::string> work;  // --work
 };
+
+// --lower and --work, with what the command says of them.
+Option lower_option(LayerWords& words, std::string help);
+Option work_option(std::optional<std::string>& work, std::string help);
 
 struct LayerChoice {
   std::vector<std::string> uppers;  // topmost first: what makes the changes
