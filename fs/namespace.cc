@@ -261,10 +261,19 @@ Result<NodeEntry> FileSystem::link(NodeId id, NodeId new_parent, std::string_vie
   LFS_TRY(check_new_name(name_view));
   const std::string name(name_view);
   Need need = Need::Attributes;
+  std::optional<DirSource> below;
   {
     const SharedTree lock(tree_);
-    LFS_ASSIGN(const Node* node, node_of(id));
+    LFS_ASSIGN(Node * node, node_of(id));
     need = need_to_move(*node);
+    const bool detached = node->extra && node->extra->detached_dir;
+    if (node->is_below() && node->type == DT_REG && node->parent != nullptr && !detached) {
+      LFS_ASSIGN(const Content content, content_of(*node));
+      if (content == Content::Here) {
+        below = DirSource{node->layer, false,
+                          source_path(*node->parent, node->layer).child(node->name)};
+      }
+    }
   }
   LFS_TRY(copy_up(id, need));
   const ExclusiveTree lock(tree_);
@@ -279,6 +288,10 @@ Result<NodeEntry> FileSystem::link(NodeId id, NodeId new_parent, std::string_vie
     return Errno(EXDEV);  // one of the two is private to the init layer
   }
   LFS_TRY(redirect_metacopy(*node, lock));
+  if (below && node->content == Content::Below && node->extra && !node->extra->data) {
+    // What is linked is read soon, and to follow the redirect takes eight calls a directory.
+    node->extra->data = std::move(below);
+  }
   LFS_ASSIGN(const Located located, locate(*node));
   if (node->parent == nullptr || node->place == Place::Indexed || node->parent->dir->impure) {
     LFS_TRY(mark_impure(*parent, lock));
