@@ -114,10 +114,8 @@ Result<SharedFd> FileSystem::directory_fd(Node& dir, LayerIndex layer) {
     }
     LFS_ASSIGN(fd, sys::open_beneath(stack_.at(layer).root.get(), path, O_PATH | O_DIRECTORY));
   } else {
-    const auto& sources = dir.dir->sources;
-    const auto source = std::find_if(sources.begin(), sources.end(),
-                                     [&](const DirSource& s) { return s.layer == layer; });
-    if (source == sources.end()) {
+    const DirSource* const source = dir.dir->source_in(layer);
+    if (source == nullptr) {
       return Errno(EIO);
     }
     LFS_ASSIGN(fd, open_source(stack_, *source));

@@ -316,7 +316,6 @@ class FileSystem {
                                    const Caller& caller, mode_t mode, dev_t rdev,
                                    std::string_view symlink_target);
   // The directory's path in a layer below.
-  LayerPath source_path(const Node& dir, LayerIndex layer) const;
   bool may_create_directly(const NewName& where, mode_t mode) const;
   // Stored in `where`: a directory that is shown from another layer gets the new mtime too.
   void names_changed(Node& dir, const NewName& where);

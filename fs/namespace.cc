@@ -187,7 +187,11 @@ Result<FileSystem::Creation> FileSystem::create_node(NodeId parent_id, std::stri
     fresh.dir = std::make_unique<DirState>();
     fresh.dir->view = parent->dir->view.child(name);
     if (where.layer == init_.get()) {
-      fresh.dir->sources.push_back({layer, false, source_path(*parent, layer).child(name)});
+      const DirSource* const above = parent->dir->source_in(layer);
+      if (above == nullptr) {
+        return Errno(EIO);
+      }
+      fresh.dir->sources.push_back({layer, false, above->path.child(name)});
     }
   }
   Node* node = table_.add(*parent, name, std::move(fresh));
@@ -213,15 +217,6 @@ bool FileSystem::take_name_back(const NewName& where, const std::string& name) {
   const TempEntry gone(work.fd(), work.temp_name());
   return where.whiteout ? leave_whiteout(*where.layer, where.dir->get(), name, gone.at()).ok()
                         : sys::rename_at({where.dir->get(), name.c_str()}, gone.at()).ok();
-}
-
-LayerPath FileSystem::source_path(const Node& dir, LayerIndex layer) const {
-  for (const DirSource& source : dir.dir->sources) {
-    if (source.layer == layer) {
-      return source.path;
-    }
-  }
-  return {};
 }
 
 Result<FileSystem::Creation> FileSystem::create_nameless(NodeId parent_id, const Caller& caller,
@@ -266,12 +261,14 @@ Result<NodeEntry> FileSystem::link(NodeId id, NodeId new_parent, std::string_vie
     const SharedTree lock(tree_);
     LFS_ASSIGN(Node * node, node_of(id));
     need = need_to_move(*node);
-    const bool detached = node->extra && node->extra->detached_dir;
-    if (node->is_below() && node->type == DT_REG && node->parent != nullptr && !detached) {
+    const bool has_lower_name =
+        node->is_below() && node->parent != nullptr && !(node->extra && node->extra->detached_dir);
+    const DirSource* const dir =
+        has_lower_name ? node->parent->dir->source_in(node->layer) : nullptr;
+    if (dir != nullptr && node->type == DT_REG) {
       LFS_ASSIGN(const Content content, content_of(*node));
       if (content == Content::Here) {
-        below = DirSource{node->layer, false,
-                          source_path(*node->parent, node->layer).child(node->name)};
+        below = DirSource{node->layer, false, dir->path.child(node->name)};
       }
     }
   }
@@ -379,12 +376,9 @@ Status FileSystem::park(WritableLayer& layer, Node& node, int dir, const std::st
 }
 
 void FileSystem::detach_lower(Node& node) {
-  for (const DirSource& source : node.parent->dir->sources) {
-    if (source.layer == node.layer) {
-      node.extras().detached_dir = source;
-      node.extras().detached_name = node.name;
-      return;
-    }
+  if (const DirSource* const source = node.parent->dir->source_in(node.layer)) {
+    node.extras().detached_dir = *source;
+    node.extras().detached_name = node.name;
   }
 }
 

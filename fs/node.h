@@ -44,6 +44,16 @@ struct DirState {
   // Its empty regular files may be whiteouts by attribute (Opaque::Whiteouts).
   bool xattr_whiteouts = false;
   ListingGeneration generation;
+
+  // Null: the layer does not contribute.
+  const DirSource* source_in(LayerIndex layer) const {
+    for (const DirSource& source : sources) {
+      if (source.layer == layer) {
+        return &source;
+      }
+    }
+    return nullptr;
+  }
 };
 
 // One further name of a hard-linked object.

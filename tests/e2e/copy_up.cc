@@ -192,6 +192,77 @@ TEST_CASE("hard links of a lower stay one file through copy-up and remount", "[S
   CHECK(read_file(mount.lower() + "/b") == "old");
 }
 
+TEST_CASE("a link to a lower file has its content, whatever becomes of the names") {
+  const std::string io = GENERATE(from_range(io_modes()));
+  CAPTURE(io);
+  TestMount mount;
+  const std::vector<std::string> names = {"kept", "gone", "moved", "under", "twice"};
+  make_dirs(mount.lower() + "/d/sub");
+  for (const std::string& name : names) {
+    write_file(mount.lower() + "/d/sub/" + name, "content of " + name);
+    // What a redirect that lost its directory would find.
+    write_file(mount.lower() + "/" + name, "another " + name);
+  }
+  REQUIRE(::link((mount.lower() + "/d/sub/twice").c_str(),
+                 (mount.lower() + "/d/sub/twin").c_str()) == 0);
+  mount.mount("--io " + io);
+  const auto in = [&](const std::string& name) { return mount.at("d/sub/" + name); };
+  const auto linked = [&](const std::string& name) { return mount.at("new-" + name); };
+  for (const std::string& name : names) {
+    REQUIRE(::link(in(name).c_str(), linked(name).c_str()) == 0);
+  }
+  CHECK(mount.copied_bytes() == 0);
+  REQUIRE(::unlink(in("gone").c_str()) == 0);
+  REQUIRE(::rename(in("moved").c_str(), mount.at("elsewhere").c_str()) == 0);
+  write_file(mount.at("over"), "over");
+  REQUIRE(::rename(mount.at("over").c_str(), in("under").c_str()) == 0);
+  REQUIRE(::rename(mount.at("d").c_str(), mount.at("e").c_str()) == 0);
+  for (int pass = 0; pass < 2; ++pass) {
+    CAPTURE(pass);
+    for (const std::string& name : names) {
+      CHECK(read_file(linked(name)) == "content of " + name);
+    }
+    CHECK(read_file(mount.at("elsewhere")) == "content of moved");
+    CHECK(read_file(mount.at("e/sub/under")) == "over");
+    CHECK(read_file(mount.at("e/sub/twin")) == "content of twice");
+    mount.remount();
+  }
+  // One file, also when it is written through the new name first.
+  write_file(linked("kept"), "written");
+  write_file(mount.at("e/sub/twin"), "both");
+  CHECK(read_file(mount.at("e/sub/kept")) == "written");
+  CHECK(read_file(linked("twice")) == "both");
+  CHECK(read_file(mount.lower() + "/d/sub/kept") == "content of kept");
+}
+
+TEST_CASE("a link of a file of which a lower has the attributes only has its data") {
+  const std::string io = GENERATE(from_range(io_modes()));
+  CAPTURE(io);
+  TestMount mount(2);
+  const std::string data(1 << 20, 'x');
+  write_file(mount.lower(1) + "/stays", data);
+  write_file(mount.lower(1) + "/goes", data);
+  REQUIRE(run("layerfs mount " + mount.lower(1) + " " + mount.lower(0) + " " + mount.at("")).code ==
+          0);
+  REQUIRE(::chmod(mount.at("stays").c_str(), 0600) == 0);
+  REQUIRE(::chmod(mount.at("goes").c_str(), 0600) == 0);
+  REQUIRE(::rename(mount.at("goes").c_str(), mount.at("went").c_str()) == 0);
+  REQUIRE(run("layerfs umount " + mount.at("")).code == 0);
+  REQUIRE(stat_of(mount.lower(0) + "/went").st_blocks < 16);
+  mount.mount("--io " + io);
+  for (const char* name : {"stays", "went"}) {
+    REQUIRE(::link(mount.at(name).c_str(), (mount.at(name) + "2").c_str()) == 0);
+  }
+  for (int pass = 0; pass < 2; ++pass) {
+    for (const char* name : {"stays", "stays2", "went", "went2"}) {
+      CAPTURE(pass, name);
+      CHECK(read_file(mount.at(name)) == data);
+      CHECK((stat_of(mount.at(name)).st_mode & 07777) == 0600);
+    }
+    mount.remount();
+  }
+}
+
 TEST_CASE("a hard link whose only name in the upper was deleted gets one there when it is linked",
           "[S-08]") {
   TestMount mount;
