@@ -315,7 +315,6 @@ class FileSystem {
   Result<UniqueFd> create_directly(const NewName& where, const std::string& name,
                                    const Caller& caller, mode_t mode, dev_t rdev,
                                    std::string_view symlink_target);
-  // The directory's path in a layer below.
   bool may_create_directly(const NewName& where, mode_t mode) const;
   // Stored in `where`: a directory that is shown from another layer gets the new mtime too.
   void names_changed(Node& dir, const NewName& where);

@@ -149,6 +149,10 @@ Result<FileSystem::Creation> FileSystem::create_node(NodeId parent_id, std::stri
   }
   LFS_ASSIGN(const NewName where, prepare_name(*parent, name, *listing, lock));
   const LayerIndex layer = where.layer->index();
+  const DirSource* const above = parent->dir->source_in(layer);
+  if (S_ISDIR(mode) && where.layer == init_.get() && above == nullptr) {
+    return Errno(EIO);
+  }
   Result<UniqueFd> created = Errno(EACCES);
   if (may_create_directly(where, mode)) {
     created = create_directly(where, name, caller, mode, rdev, symlink_target);
@@ -187,10 +191,6 @@ Result<FileSystem::Creation> FileSystem::create_node(NodeId parent_id, std::stri
     fresh.dir = std::make_unique<DirState>();
     fresh.dir->view = parent->dir->view.child(name);
     if (where.layer == init_.get()) {
-      const DirSource* const above = parent->dir->source_in(layer);
-      if (above == nullptr) {
-        return Errno(EIO);
-      }
       fresh.dir->sources.push_back({layer, false, above->path.child(name)});
     }
   }
