@@ -101,13 +101,8 @@ Status FileSystem::copy_up(NodeId id, Need need, std::uint64_t keep_bytes) {
     if (!fill && may_stay_below && node->type == DT_REG) {
       return copy_up_file(*node, CopyContent::None, lock);
     }
-    if (!fill) {
-      LFS_ASSIGN(const Located located, locate(*node));
-      LFS_ASSIGN(const struct statx st, sys::stat_at(located.at()));
-      const bool has_data = node->type == DT_REG && st.stx_size > 0 && keep_bytes > 0;
-      if (!has_data) {
-        return copy_up_file(*node, CopyContent::All, lock);
-      }
+    if (!fill && (node->type != DT_REG || keep_bytes == 0)) {
+      return copy_up_file(*node, CopyContent::All, lock);
     }
   }
   return fill ? fill_metacopy(id, keep_bytes) : copy_up_data(id, keep_bytes);
@@ -227,7 +222,10 @@ Status FileSystem::publish_copy(Node& node, Staged& staged, const struct statx& 
       LFS_ASSIGN(const SharedFd dir, directory_fd(parent, upper));
       LFS_ASSIGN(const auto times, sys::KeptTimes::of(dir->get()));
       LFS_ASSIGN(OwnLinks links, link_known_names(node, staged, lock));
-      LFS_ASSIGN(const struct statx st, sys::stat_at(staged.entry.at()));
+      std::optional<struct statx> linked;
+      if (node.extra && !node.extra->aliases.empty()) {
+        LFS_ASSIGN(linked, sys::stat_at(staged.entry.at()));
+      }
       LFS_TRY(sys::rename_at(staged.entry.at(), {dir->get(), node.name.c_str()}, RENAME_NOREPLACE));
       staged.entry.release();
       node.place = Place::Writable;
@@ -237,8 +235,8 @@ Status FileSystem::publish_copy(Node& node, Staged& staged, const struct statx& 
         // Names of the lower file that are not known yet are of another object.
         table_.drop_files(node);
       }
-      if (node.extra && !node.extra->aliases.empty()) {
-        table_.set_file({sys::device_of(st), st.stx_ino, kWritableKey}, node);
+      if (linked) {
+        table_.set_file({sys::device_of(*linked), linked->stx_ino, kWritableKey}, node);
       }
     }
     if (const SharedListing listing = listings_.find(parent.id)) {
@@ -268,6 +266,7 @@ Status FileSystem::copy_up_file(Node& node, CopyContent content, const Exclusive
   }
   LFS_TRY(publish_copy(node, staged, source.st, lock));
   node.content = metadata_only ? Content::Below : Content::Here;
+  node.is_new_copy = !metadata_only;
   if (metadata_only) {
     copied_up_.metadata_only.fetch_add(1, std::memory_order_relaxed);
   }
@@ -284,6 +283,9 @@ Status FileSystem::copy_up_data(NodeId id, std::uint64_t keep_bytes) {
     LFS_ASSIGN(Node * node, node_of(id));
     LFS_ASSIGN(located, locate(*node));
     LFS_ASSIGN(source, copy_source(located, *node));
+    if (source.st.stx_size == 0) {
+      return copy_up_file(*node, CopyContent::All, lock);
+    }
     LFS_ASSIGN(data, open_content(*node, O_RDONLY, &lock));
     name = located.name;
   }

@@ -43,7 +43,11 @@ Status WritableLayer::give_mode(sys::At at, const Identity& identity) {
   if (S_ISLNK(identity.mode)) {
     return {};
   }
-  return sys::chmod_at(at, overrides() ? usable_mode(identity.mode) : identity.mode & kPermissions);
+  return sys::chmod_at(at, stored_mode(identity.mode));
+}
+
+mode_t WritableLayer::stored_mode(mode_t mode) const {
+  return overrides() ? usable_mode(mode) : mode & kPermissions;
 }
 
 WritableLayer::WritableLayer(LayerIndex index, Workdir workdir, MarkWriter marks, OverrideForm form,
@@ -103,8 +107,9 @@ Status WritableLayer::give_acl(sys::At at, mode_t mode, const std::string& value
   return sys::set_xattr(at, kAclAccessXattr, usable);
 }
 
-Status WritableLayer::copy_attributes(const CopySource& source, const Identity& identity,
-                                      sys::At to) {
+Result<bool> WritableLayer::copy_attributes(const CopySource& source, const Identity& identity,
+                                            sys::At to) {
+  bool has_acl = false;
   LFS_ASSIGN(const auto names, list_shown_xattrs(source.at, source.form));
   for (const std::string& name : names) {
     if (!is_copied_xattr(name)) {
@@ -114,6 +119,7 @@ Status WritableLayer::copy_attributes(const CopySource& source, const Identity& 
     if (!value) {
       return Errno(EIO);  // listed a moment ago, and nobody may change a lower
     }
+    has_acl = has_acl || name == kAclAccessXattr;
     const auto set = name == kAclAccessXattr ? give_acl(to, identity.mode, *value)
                                              : set_shown_xattr(to, form_, name, *value);
     // Where the process may not set security attributes the kernel would not have
@@ -128,7 +134,7 @@ Status WritableLayer::copy_attributes(const CopySource& source, const Identity& 
       return set.error();
     }
   }
-  return {};
+  return has_acl;
 }
 
 Result<Staged> WritableLayer::stage_copy(const CopySource& source) {
@@ -141,7 +147,8 @@ Result<Staged> WritableLayer::stage_copy(const CopySource& source) {
   Staged staged{TempEntry(workdir_.fd(), workdir_.temp_name()), UniqueFd()};
   const bool regular = S_ISREG(identity.mode);
   if (regular) {
-    LFS_ASSIGN(staged.fd, sys::open_at(staged.entry.at(), O_RDWR | O_CREAT | O_EXCL, 0600));
+    LFS_ASSIGN(staged.fd, sys::open_at(staged.entry.at(), O_RDWR | O_CREAT | O_EXCL,
+                                       (stored_mode(identity.mode) & 0777U) | 0600U));
     if (source.content == CopyContent::All && source.size > 0) {
       LFS_ASSIGN(staged.bytes_copied,
                  sys::copy_content(source.data_fd, staged.fd.get(), source.size));
@@ -160,8 +167,10 @@ Result<Staged> WritableLayer::stage_copy(const CopySource& source) {
   if (overrides() || own.stx_uid != identity.uid || own.stx_gid != identity.gid) {
     LFS_TRY(give_owner(self, identity));
   }
-  LFS_TRY(copy_attributes(source, identity, self));
-  LFS_TRY(give_mode(at, identity));
+  LFS_ASSIGN(const bool has_acl, copy_attributes(source, identity, self));
+  if (!regular || has_acl || (own.stx_mode & kPermissions) != stored_mode(identity.mode)) {
+    LFS_TRY(give_mode(at, identity));
+  }
   if (source.origin && marks_.has_xattrs()) {
     const auto set = marks_.set_origin(self, *source.origin, own.stx_ino);
     // Special files take no user attributes; they keep the inode number of the copy.

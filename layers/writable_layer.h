@@ -99,9 +99,12 @@ class WritableLayer {
   // Owner; with override_stat the mode too, which it holds.
   Status give_owner(sys::At self, const Identity& identity);
   Status give_mode(sys::At at, const Identity& identity);
+  // The permissions that an object shown with `mode` has on disk.
+  mode_t stored_mode(mode_t mode) const;
   // An access ACL of an object that has `mode`, or will have.
   Status give_acl(sys::At at, mode_t mode, const std::string& value);
-  Status copy_attributes(const CopySource& source, const Identity& identity, sys::At to);
+  // Whether it has an access ACL, which changed the mode.
+  Result<bool> copy_attributes(const CopySource& source, const Identity& identity, sys::At to);
 
   LayerIndex index_;
   Workdir workdir_;

@@ -14,6 +14,9 @@ namespace layerfs::sys {
 namespace {
 
 constexpr std::size_t kCopyBufferBytes = 1 << 20;
+// Up to this size seeking holes costs more than copying.
+constexpr std::uint64_t kSmallBytes = 64 << 10;
+constexpr std::uint64_t kBlockBytes = 512;  // of stx_blocks (statx(2))
 
 // Copies [start, end). `use_range` turns false for good once copy_file_range says
 // that it cannot serve this pair of files.
@@ -79,14 +82,19 @@ Result<std::uint64_t> copy_content(int from, int to, std::uint64_t size) {
     // Beyond its end, SEEK_DATA would call it a hole: a copy padded with zeros.
     return Errno(EIO);
   }
+  const off_t end = static_cast<off_t>(size);
+  bool use_range = true;
+  std::vector<char> buffer;
+  if (size <= kSmallBytes && st.stx_blocks * kBlockBytes >= st.stx_size) {
+    // No holes. Where files can share blocks copy_file_range() makes these share them, too.
+    LFS_TRY(copy_segment(from, to, 0, end, use_range, buffer));
+    return size;
+  }
   if (::ioctl(to, FICLONE, from) == 0) {
     return std::uint64_t{0};
   }
-  const off_t end = static_cast<off_t>(size);
   LFS_TRY(truncate_fd(to, end));
   std::uint64_t copied = 0;
-  bool use_range = true;
-  std::vector<char> buffer;
   off_t position = 0;
   while (position < end) {
     off_t data = ::lseek(from, position, SEEK_DATA);
