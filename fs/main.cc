@@ -1,4 +1,4 @@
-// layerfsd: serves one mount. Started by `layerfs mount`, which gives it the
+// layerfsd: serves one mount. Started by layerfs-run, which gives it the
 // configuration on one descriptor and waits for its word on another.
 #include <fcntl.h>
 #include <unistd.h>
@@ -56,7 +56,7 @@ int run(UniqueFd config_fd, UniqueFd status) {
   if (!config) {
     return layerfs::refuse_to_serve(std::move(status),
                                     "layerfsd got a configuration it does not understand: " + why +
-                                        "; install layerfs and layerfsd of one version");
+                                        "; install layerfs-run and layerfsd of one version");
   }
   return layerfs::serve_mount(*config, std::move(status));
 }
@@ -71,7 +71,7 @@ int main(int argc, char** argv) {
   Descriptors fds;
   if (argc % 2 == 0 || !parse(argc, argv, fds)) {
     constexpr std::string_view kUsage =
-        "layerfsd: serves a mount for `layerfs mount`; start that instead\n";
+        "layerfsd: serves a mount for layerfs-run; for one without a container use layerfs mount\n";
     return ::write(2, kUsage.data(), kUsage.size()) < 0 ? 1 : 2;
   }
   ::fcntl(fds.config, F_SETFD, FD_CLOEXEC);

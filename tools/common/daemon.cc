@@ -233,8 +233,6 @@ Outcome<std::string> find_beside_self(const std::string& name) {
   return find_beside(name, self.parent_path().string());
 }
 
-Outcome<std::string> find_daemon() { return find_beside_self("layerfsd"); }
-
 Outcome<std::string> find_beside(const std::string& name, const std::string& folder) {
   std::string looked = "$PATH";
   if (!folder.empty()) {

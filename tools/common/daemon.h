@@ -18,7 +18,6 @@ namespace layerfs {
 Outcome<std::string> find_beside(const std::string& name, const std::string& folder);
 // The same for this program as the caller.
 Outcome<std::string> find_beside_self(const std::string& name);
-Outcome<std::string> find_daemon();
 
 struct DaemonStart {
   std::string program{};  // layerfsd

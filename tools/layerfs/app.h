@@ -17,9 +17,8 @@
 namespace layerfs {
 
 struct Environment {
-  std::function<Outcome<std::string>()> find_daemon = layerfs::find_daemon;
-  std::function<Outcome<int>(const MountConfig&, const DaemonStart&)> start_daemon =
-      layerfs::start_daemon;
+  // How to start the daemon is for this to add.
+  std::function<Outcome<int>(const MountConfig&, DaemonStart)> start_daemon = nullptr;
 };
 
 // The commands are in two programs: the libraries of archives and images would be half of the

@@ -35,9 +35,8 @@ int cmd_mount(Arguments arguments, const Streams& streams, const Environment& en
     }
     LFS_TRY(options.take_positionals(positionals));
     LFS_ASSIGN(const MountConfig config, options.finish());
-    LFS_ASSIGN(const std::string daemon, environment.find_daemon());
-    return environment.start_daemon(
-        config, DaemonStart{.program = daemon, .note = notes_to(streams, "layerfs: mount")});
+    return environment.start_daemon(config,
+                                    DaemonStart{.note = notes_to(streams, "layerfs: mount")});
   };
   return run_command(command_for(options), arguments, streams, mount);
 }

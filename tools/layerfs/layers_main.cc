@@ -2,5 +2,5 @@
 #include "tools/layerfs/main.h"
 
 int main(int argc, char** argv) {
-  return layerfs::main_with(argc, argv, layerfs::layer_commands());
+  return layerfs::main_with(argc, argv, layerfs::layer_commands(), {});
 }

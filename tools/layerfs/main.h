@@ -7,6 +7,7 @@
 namespace layerfs {
 
 // main() of a program that has these commands.
-int main_with(int argc, char** argv, std::span<const CommandEntry> commands);
+int main_with(int argc, char** argv, std::span<const CommandEntry> commands,
+              const Environment& environment);
 
 }  // namespace layerfs

@@ -3,10 +3,11 @@
 
 namespace layerfs {
 
-int main_with(int argc, char** argv, std::span<const CommandEntry> commands) {
+int main_with(int argc, char** argv, std::span<const CommandEntry> commands,
+              const Environment& environment) {
   return run_main("layerfs", argc, argv,
                   [&](std::span<const std::string> arguments, const Streams& streams) {
-                    return run_layerfs(arguments, streams, {}, commands);
+                    return run_layerfs(arguments, streams, environment, commands);
                   });
 }
 

@@ -145,12 +145,11 @@ Outcome<int> carry_out(const std::string& program, const HelperArguments& given,
   if (given.fake) {
     return 0;
   }
-  LFS_ASSIGN(const std::string daemon, environment.find_daemon());
-  DaemonStart start{.program = daemon, .note = notes_to(streams, program)};
+  DaemonStart start{.note = notes_to(streams, program)};
   if (given.verbose) {
     start.ready = [&] { streams.out << program << ": mounted on " << target << '\n'; };
   }
-  return environment.start_daemon(config, start);
+  return environment.start_daemon(config, std::move(start));
 }
 
 }  // namespace

@@ -23,7 +23,6 @@ Ran run_program(const std::vector<std::string>& arguments, const Environment& en
 Ran run_recorded(const std::vector<std::string>& arguments, const Outcome<int>& answer) {
   std::optional<MountConfig> recorded;
   Environment environment;
-  environment.find_daemon = [] { return Outcome<std::string>("/d"); };
   environment.start_daemon = [&](const MountConfig& config, const DaemonStart& start) {
     recorded = config;
     if (answer) {
