@@ -14,7 +14,7 @@ namespace layerfs::sys {
 namespace {
 
 constexpr std::size_t kCopyBufferBytes = 1 << 20;
-// Up to this size seeking holes costs more than copying.
+// Up to this size a clone is no quicker than a copy.
 constexpr std::uint64_t kSmallBytes = 64 << 10;
 constexpr std::uint64_t kBlockBytes = 512;  // of stx_blocks (statx(2))
 
@@ -82,16 +82,17 @@ Result<std::uint64_t> copy_content(int from, int to, std::uint64_t size) {
     // Beyond its end, SEEK_DATA would call it a hole: a copy padded with zeros.
     return Errno(EIO);
   }
+  if (size > kSmallBytes && ::ioctl(to, FICLONE, from) == 0) {
+    return std::uint64_t{0};
+  }
   const off_t end = static_cast<off_t>(size);
   bool use_range = true;
   std::vector<char> buffer;
-  if (size <= kSmallBytes && st.stx_blocks * kBlockBytes >= st.stx_size) {
-    // No holes. Where files can share blocks copy_file_range() makes these share them, too.
+  if (st.stx_blocks * kBlockBytes >= st.stx_size) {
+    // No holes, which tmpfs seeks page by page. Where files can share blocks, copy_file_range(2)
+    // has these share them too.
     LFS_TRY(copy_segment(from, to, 0, end, use_range, buffer));
     return size;
-  }
-  if (::ioctl(to, FICLONE, from) == 0) {
-    return std::uint64_t{0};
   }
   LFS_TRY(truncate_fd(to, end));
   std::uint64_t copied = 0;
