@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <chrono>
@@ -86,4 +87,33 @@ TEST_CASE("what an asynchronous O_DIRECT write has written is read, whoever read
   ::close(direct);
   ::close(buffered);
   CHECK(stale == 0);
+}
+
+TEST_CASE("an O_DIRECT read of any length has the file's bytes, up to its end and no further") {
+  const std::string io = GENERATE(from_range(io_modes()));
+  const bool in_upper = GENERATE(false, true);
+  CAPTURE(io, in_upper);
+  std::string content(kSize - 77, '\0');
+  for (std::size_t i = 0; i < content.size(); ++i) {
+    content[i] = static_cast<char>(i * 2654435761U >> 13U);
+  }
+  TestMount mount;
+  write_file((in_upper ? mount.upper() : mount.lower()) + "/f", content);
+  mount.mount("--io " + io);
+  const int fd = ::open(mount.at("f").c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC);
+  REQUIRE(fd >= 0);
+  const auto block = aligned_block('?');
+  // On both sides of the length from which on replies are spliced.
+  for (const std::size_t length : {512U, 4096U, 61440U, 65536U, 69632U, 131072U, 655360U}) {
+    for (const std::size_t at : {0U, 4096U, 524288U, 589824U, 651264U, 655360U}) {
+      const std::size_t left = content.size() - std::min(at, content.size());
+      const std::size_t expected = std::min(length, left);
+      CAPTURE(length, at);
+      std::memset(block.get(), '?', kSize);
+      REQUIRE(::pread(fd, block.get(), length, static_cast<off_t>(at)) ==
+              static_cast<ssize_t>(expected));
+      CHECK(std::memcmp(block.get(), content.data() + std::min(at, content.size()), expected) == 0);
+    }
+  }
+  ::close(fd);
 }

@@ -32,9 +32,12 @@ std::string text_of(const std::function<std::string()>& look) {
 
 const std::string kEio = "error " + std::to_string(EIO);
 
+// Long enough for replies that are spliced.
+constexpr std::size_t kLong = 150000;
+
 std::string content_of(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  std::string content(20000, '\0');
+  std::string content(2 * kLong, '\0');
   const ssize_t size = fd < 0 ? -1 : ::read(fd, content.data(), content.size());
   const int error = errno;
   ::close(fd);
@@ -69,7 +72,7 @@ class FailingMount {
     write_file(below + "/data", "hidden");
     write_file(below + "/merged/below", "below");
     write_file(below + "/merged/both", "hidden");
-    write_file(under + "/data", std::string(10000, 'd'));
+    write_file(under + "/data", std::string(kLong, 'd'));
     write_file(under + "/merged/both", "top");
     write_file(under + "/opaque/seen", "seen");
     REQUIRE(::setxattr((under + "/opaque").c_str(), "trusted.overlay.opaque", "y", 1, 0) == 0);
@@ -133,7 +136,7 @@ const std::map<std::string, std::string>& whole() {
       {"gone", "absent"},
       {"gone/secret", "absent"},
       {"opaque/secret", "absent"},
-      {"data", std::string(10000, 'd')},
+      {"data", std::string(kLong, 'd')},
       {"merged/below", "below"},
       {"merged/both", "top"},
       {"opaque/seen", "seen"},
@@ -195,7 +198,7 @@ TEST_CASE("a change that needs a failing layer is EIO or whole, and brings nothi
   }
   mount.fail("");
   const std::string merged = done["rename"] ? "moved" : "merged";
-  CHECK(content_of(mount.at("data")) == std::string(done["truncate"] ? 9999 : 10000, 'd'));
+  CHECK(content_of(mount.at("data")) == std::string(done["truncate"] ? 9999 : kLong, 'd'));
   CHECK(((stat_of(mount.at(merged + "/both")).st_mode & 07777) == 0600) == done["chmod"]);
   CHECK(content_of(mount.at(merged + "/both")) == "top");
   CHECK(listing(mount.at("opaque")) == (done["create"] ? "new seen " : "seen "));
