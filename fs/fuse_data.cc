@@ -15,8 +15,6 @@ namespace {
 
 using Access = FileSystem::Access;
 
-// From this size on the two system calls more of splice(2) cost less than the copy that they save.
-constexpr std::size_t kSpliceBytes = 64 << 10;
 constexpr double kOneTick = 1e-6;  // seconds; the kernel rounds up to a tick
 
 bool writes(int flags) { return (flags & O_ACCMODE) != O_RDONLY; }
@@ -189,14 +187,6 @@ void on_read(fuse_req_t req, fuse_ino_t ino, std::size_t size, off_t offset,
     const auto fd = context.fs.data(ino, Access::Read);
     if (!fd) {
       return fd.error();
-    }
-    if (size >= kSpliceBytes) {
-      fuse_bufvec pages = FUSE_BUFVEC_INIT(size);
-      pages.buf[0].flags = static_cast<fuse_buf_flags>(FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK);
-      pages.buf[0].fd = (*fd)->get();
-      pages.buf[0].pos = offset;
-      fuse_reply_data(req, &pages, static_cast<fuse_buf_copy_flags>(0));
-      return {};
     }
     char* const room = reply_room(size);
     const auto filled = sys::read_fully((*fd)->get(), room, size, offset);

@@ -46,8 +46,6 @@ void negotiate(FuseContext& context, fuse_conn_info* conn) {
   refuse(conn, FUSE_CAP_AUTO_INVAL_DATA);
   // Splicing a request is two system calls where reading it is one.
   refuse(conn, FUSE_CAP_SPLICE_READ);
-  // Long replies, where it saves a copy.
-  want(conn, FUSE_CAP_SPLICE_WRITE);
   refuse(conn, FUSE_CAP_FLOCK_LOCKS);
   refuse(conn, FUSE_CAP_POSIX_LOCKS);
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
@@ -84,6 +82,8 @@ void negotiate(FuseContext& context, fuse_conn_info* conn) {
   }
   conn->max_background = kMaxBackground;
   conn->congestion_threshold = kCongestion;
+  conn->max_read = kReadBytes;
+  conn->max_read = kReadBytes;
   conn->max_write = std::min(conn->max_write, kMaxWriteBytes);
   conn->time_gran = 1;
 }

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "fs/fuse_init.h"
 #include "layers/sys/syscalls.h"
 
 namespace layerfs {
@@ -66,7 +67,8 @@ FuseSettings fuse_settings(const MountConfig& config, const OpenedLayers& layers
 }
 
 FuseSessionPtr make_fuse_session(FuseContext& context, const std::string& options) {
-  std::vector<std::string> words = {"layerfs", "-o", options};
+  const std::string with_size = options + ",max_read=" + std::to_string(kReadBytes);
+  std::vector<std::string> words = {"layerfs", "-o", with_size};
   std::vector<char*> argv;
   for (std::string& word : words) {
     argv.push_back(word.data());

@@ -32,7 +32,7 @@ std::string text_of(const std::function<std::string()>& look) {
 
 const std::string kEio = "error " + std::to_string(EIO);
 
-// Long enough for replies that are spliced.
+// More than the kernel asks for at once.
 constexpr std::size_t kLong = 150000;
 
 std::string content_of(const std::string& path) {
