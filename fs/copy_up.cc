@@ -322,6 +322,8 @@ Status FileSystem::fill_metacopy(NodeId id, std::uint64_t keep_bytes) {
   const std::uint64_t size = std::min<std::uint64_t>(st.stx_size, keep_bytes);
   LFS_ASSIGN(const auto capability, sys::KeptCapability::of(to.get()));
   LFS_ASSIGN(const std::uint64_t bytes, sys::copy_content(from.get(), to.get(), size));
+  // Without the mark the rest would read as zeros until it is cut off.
+  LFS_TRY(sys::truncate_fd(to.get(), static_cast<off_t>(size)));
   LFS_TRY(capability.restore());
   const struct timespec times[2] = {{st.stx_atime.tv_sec, st.stx_atime.tv_nsec},
                                     {st.stx_mtime.tv_sec, st.stx_mtime.tv_nsec}};

@@ -83,7 +83,6 @@ void negotiate(FuseContext& context, fuse_conn_info* conn) {
   conn->max_background = kMaxBackground;
   conn->congestion_threshold = kCongestion;
   conn->max_read = kReadBytes;
-  conn->max_read = kReadBytes;
   conn->max_write = std::min(conn->max_write, kMaxWriteBytes);
   conn->time_gran = 1;
 }

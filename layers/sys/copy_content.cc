@@ -1,6 +1,8 @@
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sys/ioctl.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -62,6 +64,11 @@ Status copy_segment(int from, int to, off_t start, off_t end, bool& use_range,
   return {};
 }
 
+bool is_on_tmpfs(int fd) {
+  struct statfs where {};
+  return ::fstatfs(fd, &where) == 0 && where.f_type == TMPFS_MAGIC;
+}
+
 }  // namespace
 
 Result<std::size_t> copy_range(int from, off_t from_offset, int to, off_t to_offset,
@@ -88,9 +95,10 @@ Result<std::uint64_t> copy_content(int from, int to, std::uint64_t size) {
   const off_t end = static_cast<off_t>(size);
   bool use_range = true;
   std::vector<char> buffer;
-  if (st.stx_blocks * kBlockBytes >= st.stx_size) {
-    // No holes, which tmpfs seeks page by page. Where files can share blocks, copy_file_range(2)
-    // has these share them too.
+  if (st.stx_blocks * kBlockBytes >= st.stx_size && (size <= kSmallBytes || is_on_tmpfs(from))) {
+    // No holes; tmpfs would seek them page by page. Where files can share blocks,
+    // copy_file_range(2) has these share them too. Of a longer file blocks may be allocated and
+    // never written, which seeking leaves out.
     LFS_TRY(copy_segment(from, to, 0, end, use_range, buffer));
     return size;
   }

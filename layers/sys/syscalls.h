@@ -140,9 +140,10 @@ class DirReader {
   std::size_t position_ = 0;
 };
 
-// Copies the first `size` bytes of `from` to the empty file `to`, or all of it: by
+// Copies the first `size` bytes of `from` to `to`, which has nothing but holes, or all of it: by
 // reflink, else copy_file_range over the data segments only (holes stay holes), else read
-// and write. Returns the bytes of data copied (0 for a reflink). EIO: `from` has fewer.
+// and write. `to` is as long afterwards, or as it was, or as `from`. Returns the bytes of data
+// copied (0 for a reflink). EIO: `from` has fewer.
 Result<std::uint64_t> copy_content(int from, int to, std::uint64_t size);
 
 // pread(2) until `size` bytes or the end of the file; returns the bytes read.

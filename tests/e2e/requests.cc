@@ -6,7 +6,9 @@
 
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <cstdlib>
 #include <functional>
+#include <memory>
 #include <thread>
 
 #include "tests/testlib/skip.h"
@@ -111,6 +113,22 @@ TEST_CASE("root's first reading of a MiB, piece by piece, is at most seven reque
     ::close(fd);
   });
   CHECK(count(counts, "READ") <= 7);
+}
+
+TEST_CASE("an O_DIRECT read of a MiB is four requests") {
+  const std::string io = GENERATE(from_range(io_modes()));
+  CAPTURE(io);
+  constexpr std::size_t kSize = 1 << 20;
+  TestMount mount;
+  write_file(mount.lower() + "/f", std::string(kSize, 'x'));
+  mount.mount("--io " + io);
+  const int fd = ::open(mount.at("f").c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC);
+  const std::unique_ptr<char, decltype(&std::free)> block(
+      static_cast<char*>(std::aligned_alloc(4096, kSize)), &std::free);
+  const TestMount::Counts counts = cost(
+      mount, [&] { CHECK(::pread(fd, block.get(), kSize, 0) == static_cast<ssize_t>(kSize)); });
+  CHECK(count(counts, "READ") == 4);
+  ::close(fd);
 }
 
 TEST_CASE("creating a file of 4 KiB costs its fixed requests") {

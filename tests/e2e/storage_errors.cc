@@ -33,7 +33,7 @@ std::string text_of(const std::function<std::string()>& look) {
 const std::string kEio = "error " + std::to_string(EIO);
 
 // More than the kernel asks for at once.
-constexpr std::size_t kLong = 150000;
+constexpr std::size_t kLong = 300000;
 
 std::string content_of(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);

@@ -9,6 +9,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -143,7 +147,11 @@ Outcome<pid_t> fork_off(const std::function<int(UniqueFd)>& body, const UniqueFd
   sigset_t none;
   sigemptyset(&none);
   ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
-  ::_exit(body(UniqueFd(kOwn)));
+  const int code = body(UniqueFd(kOwn));
+#ifdef __SANITIZE_ADDRESS__
+  __lsan_do_leak_check();  // which exit(3) does and _exit(2) does not
+#endif
+  ::_exit(code);
 }
 
 Outcome<Finished> run_to_end(const std::vector<std::string>& argv) {
