@@ -24,6 +24,14 @@ TestMount::Counts cost(const TestMount& mount, const std::function<void()>& acti
   return asked(before, mount.requests());
 }
 
+constexpr std::size_t kMebibyte = 1 << 20;
+
+// With a file `f` of that size.
+void mount_mebibyte(TestMount& mount, const std::string& io) {
+  write_file(mount.lower() + "/f", std::string(kMebibyte, 'x'));
+  mount.mount("--io " + io);
+}
+
 void read_through(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   REQUIRE(fd >= 0);
@@ -88,10 +96,8 @@ TEST_CASE("open, read and close cost nothing when cached, OPEN and RELEASE with 
 TEST_CASE("root's first reading of a MiB, piece by piece, is at most seven requests") {
   const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
-  constexpr std::size_t kSize = 1 << 20;
   TestMount mount;
-  write_file(mount.lower() + "/f", std::string(kSize, 'x'));
-  mount.mount("--io " + io);
+  mount_mebibyte(mount, io);
   const dev_t device = stat_of(mount.at("")).st_dev;
   const std::string ahead = "/sys/class/bdi/" + std::to_string(major(device)) + ":" +
                             std::to_string(minor(device)) + "/read_ahead_kb";
@@ -109,7 +115,7 @@ TEST_CASE("root's first reading of a MiB, piece by piece, is at most seven reque
     for (ssize_t n = 0; (n = ::read(fd, buffer, sizeof buffer)) > 0;) {
       done += static_cast<std::size_t>(n);
     }
-    CHECK(done == kSize);
+    CHECK(done == kMebibyte);
     ::close(fd);
   });
   CHECK(count(counts, "READ") <= 7);
@@ -118,15 +124,14 @@ TEST_CASE("root's first reading of a MiB, piece by piece, is at most seven reque
 TEST_CASE("an O_DIRECT read of a MiB is four requests") {
   const std::string io = GENERATE(from_range(io_modes()));
   CAPTURE(io);
-  constexpr std::size_t kSize = 1 << 20;
   TestMount mount;
-  write_file(mount.lower() + "/f", std::string(kSize, 'x'));
-  mount.mount("--io " + io);
+  mount_mebibyte(mount, io);
   const int fd = ::open(mount.at("f").c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC);
   const std::unique_ptr<char, decltype(&std::free)> block(
-      static_cast<char*>(std::aligned_alloc(4096, kSize)), &std::free);
-  const TestMount::Counts counts = cost(
-      mount, [&] { CHECK(::pread(fd, block.get(), kSize, 0) == static_cast<ssize_t>(kSize)); });
+      static_cast<char*>(std::aligned_alloc(4096, kMebibyte)), &std::free);
+  const TestMount::Counts counts = cost(mount, [&] {
+    CHECK(::pread(fd, block.get(), kMebibyte, 0) == static_cast<ssize_t>(kMebibyte));
+  });
   CHECK(count(counts, "READ") == 4);
   ::close(fd);
 }

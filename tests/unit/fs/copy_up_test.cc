@@ -1,4 +1,4 @@
-// What a copy-up leaves to be synced.
+// What a copy is like: what is left to be synced, its permissions.
 #include <sys/stat.h>
 #include <unistd.h>
 
